@@ -617,3 +617,24 @@ def test_white_around_colors_of_a_list_is_background(tmp_path: Path) -> None:
     drawing.write("class_dict.csv", "name,r,g,b\ncat,250,10,10\ndog,10,250,10\n")
     _, result = import_drawn(drawing)
     assert result.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("pattern", ["{kind}/images/{i}.jpg", "{kind}_{i}.jpg"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_kinds_of_images_are_no_groups(tmp_path: Path, pattern: str, mixed: bool) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(36):
+        kind = ("crack", "dent", "good", "hole", "spot", "stain")[number // 6]
+        is_empty = number % 3 == 0 if mixed else kind == "good"
+        mask = np.zeros(SIZE, np.uint8) if is_empty else merge(draw_objects(number))
+        path = pattern.format(kind=kind, i=f"{number:03}")
+        drawing.train[path] = mask
+        drawing.save(path, draw_image(number, mask))
+        drawing.save(path.replace(".jpg", ".png"), mask * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    groups = {sample.group for sample in result.samples}
+    asked = [question.text for question in result.questions if question.field == "source.group"]
+    if mixed:  # as places or patients are
+        assert groups == {"crack", "dent", "good", "hole", "spot", "stain"} and "groups are" in asked[0]
+    else:
+        assert groups == {""} and "tell kinds of images, one without objects" in asked[0]

@@ -55,7 +55,7 @@ def assemble(
     train = _fit_sizes(found, train, headers)
     named = _name_samples([*train, *test], ids or {})
     if groups is None or source.group is not None:
-        groups = find_groups(found, {path: named[path] for path in train}, named, source.group)
+        groups = find_groups(found, train, named, source.group)
     samples = []
     for path, id_ in named.items():
         group, view = groups.get(path, ("", ""))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.dataset.importers.base import Import
+from unets.dataset.importers.draws import Draw
 from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing, ending, stem_of
 from unets.dataset.importers.names import find_split, sort_naturally, spread
@@ -17,6 +18,12 @@ from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
 _LEAST_FOLDERS = 5
+_MOST_KINDS = 10  # of images, each of a folder or a name's beginning
+_LEAST_IMAGES = 5  # of a kind
+_KINDS = (
+    "{} ({}) tell kinds of images, one without objects: each fold has images of all kinds, and no image has a group. "
+    "All objects are of the same classes, whatever the kind"
+)
 _MOST_VIEWS = 64
 # The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
 # slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
@@ -27,14 +34,15 @@ _THUMB = 24  # pixels a side of what is compared
 
 
 def find_groups(
-    found: Import, train: Mapping[str, str], named: Mapping[str, str], given: str | None
+    found: Import, train: Mapping[str, Draw], named: Mapping[str, str], given: str | None
 ) -> dict[str, tuple[str, str]]:
     """Finds (group, view) of images, by their paths; an image that is its own group has none. Asks what is uncertain.
 
-    `train` has the id of each training image by its path, `named` of each image. `given` is a regular expression of
-    whole ids with a part `group`, None looks for groups. Raises InputError where an id does not fit it.
+    `train` draws the mask of each training image by its path, `named` has the id of each image. `given` is a regular
+    expression of whole ids with a part `group`, None looks for groups. Raises InputError where an id does not fit it,
+    or a mask cannot be read.
     """
-    ids = list(train.values())
+    ids = [named[path] for path in train]
 
     def ask(text: str, *choices: str) -> None:
         found.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
@@ -47,15 +55,21 @@ def find_groups(
         return {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
     if folders := _find_folders(list(train), list(named)):
         shown = _list(sorted({folders[path] for path in train}))
+        if _are_kinds(train, folders):
+            found.ask("source.group", _KINDS.format("folders", shown))
+            return {}
         ask(f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold")
         return {path: (group, "") for path, group in folders.items()}
     if pattern := _find_pattern(ids):
         matched = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
         shown = _list(sorted({matched[path][0] for path in train}))
+        if _are_kinds(train, {path: group for path, (group, _) in matched.items()}):
+            ask(_KINDS.format("names", shown), pattern)
+            return {}
         ask(f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?")
         return matched
     if len({id_[:-1] for id_ in ids}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
-        paths = {id_: path for path, id_ in train.items()}
+        paths = {named[path]: path for path in train}
         distance = _compare_neighbors(found.listing, [paths[id_] for id_ in sort_naturally(ids)])
         if distance < _ALIKE:
             ask(
@@ -135,6 +149,22 @@ def _match(pattern: str, id_: str, *, strict: bool = True) -> tuple[str, str]:
     if match is None and strict:
         raise InputError(f"`source.group` must fit every id. Received: {pattern!r}, which does not fit {id_!r}")
     return (match["group"], match.groupdict().get("view") or "") if match else (id_, "")
+
+
+def _are_kinds(train: Mapping[str, Draw], group_of: Mapping[str, str]) -> bool:
+    """Tells kinds of images, as `crack` and `good`, from places or patients: all masks of one are empty, or none is."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for path in train:
+        paths[group_of[path]].append(path)
+    if not 2 <= len(paths) <= _MOST_KINDS:
+        return False
+    empty = set()
+    for own in paths.values():
+        are_empty = {not any(layer.any() for layer in train[path]()) for path in spread(own, _COMPARED)}
+        if len(own) < _LEAST_IMAGES or len(are_empty) > 1:
+            return False
+        empty |= are_empty
+    return len(empty) == 2
 
 
 def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, str]:
