@@ -32,7 +32,6 @@ import numpy as np
 
 from unets.config import ExperimentConfig, load_dataset
 from unets.config.overrides import name_experiment, override
-from unets.data.objects import measure_objects
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.metrics.intervals import bootstrap_mean
@@ -150,7 +149,7 @@ def _read_colors(sample: Sample) -> np.ndarray[Any, Any]:
 
 def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
     """Returns the first experiment that `unets new` would write, for the images that are seen."""
-    from unets.dataset.first_experiments import Facts, Machine, propose_experiments
+    from unets.dataset.first_experiments import Facts, Machine, measure_objects, propose_experiments
     from unets.training.speed import time_step
 
     parts, dataset = split(manifest.train), manifest.dataset

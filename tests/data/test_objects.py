@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from unets.data.objects import drop_small_objects, label_objects, measure_objects, part_necks
+from unets.data.objects import drop_small_objects, label_objects, part_necks
 
 MASKS = hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -52,17 +52,3 @@ def test_parting_adds_no_pixel_and_loses_no_object(mask: npt.NDArray[np.bool_], 
     parted = part_necks(mask, neck_px)
     assert not (parted & ~mask).any()
     assert set(np.unique(label_objects(mask)[0][parted])) == set(np.unique(label_objects(mask)[0][mask]))
-
-
-def test_small_objects_are_told_from_specks_and_large_classes() -> None:
-    mask = np.zeros((100, 400), np.uint8)  # its side is 200
-    mask[:60] = 1
-    assert measure_objects([mask])[0] == pytest.approx((60 * 400) ** 0.5 / 200)
-    mask[70:80, ::40], mask[90, ::20] = 2, 2  # ten lines of 10 pixels, and as many specks twice
-    assert measure_objects([mask])[0] == pytest.approx(10**0.5 / 200)
-    mask[70:80, 1:12], mask[99] = 2, 255  # now half of the class is in one object
-    assert measure_objects([mask])[0] == pytest.approx(120**0.5 / 200)
-    assert measure_objects([mask, np.zeros_like(mask)])[1] == 0.5
-    layers = np.stack([mask == 1, mask == 2], axis=-1).astype(np.uint8)
-    assert measure_objects([layers])[0] == measure_objects([mask, np.zeros_like(mask)])[0]
-    assert measure_objects([np.zeros_like(mask)]) == (None, 0) and measure_objects([])[0] is None

@@ -2,12 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unets.config import ExperimentConfig, SizeHW
-from unets.dataset.first_experiments import Cost, Facts, Machine, fit_size, propose_experiments
+from unets.dataset.first_experiments import (
+    Cost,
+    Facts,
+    Machine,
+    fit_size,
+    measure_objects,
+    propose_experiments,
+)
 from unets.dataset.scaffold import write_experiment_text
 
 CPU, GPU = Machine(has_gpu=False, has_pretrained=True), Machine(has_gpu=True, has_pretrained=True)
@@ -143,3 +151,17 @@ def test_every_proposal_is_a_config_that_its_text_gives_back(facts: Facts, machi
         assert found["EXPERIMENT"] == ExperimentConfig.from_json(proposal.config.to_json(), "here")
         assert all(len(line) <= 120 for line in text.splitlines())
         assert f"-e {proposal.name}" in text
+
+
+def test_small_objects_are_told_from_specks_and_large_classes() -> None:
+    mask = np.zeros((100, 400), np.uint8)  # its side is 200
+    mask[:60] = 1
+    assert measure_objects([mask])[0] == pytest.approx((60 * 400) ** 0.5 / 200)
+    mask[70:80, ::40], mask[90, ::20] = 2, 2  # ten lines of 10 pixels, and as many specks twice
+    assert measure_objects([mask])[0] == pytest.approx(10**0.5 / 200)
+    mask[70:80, 1:12], mask[99] = 2, 255  # now half of the class is in one object
+    assert measure_objects([mask])[0] == pytest.approx(120**0.5 / 200)
+    assert measure_objects([mask, np.zeros_like(mask)])[1] == 0.5
+    layers = np.stack([mask == 1, mask == 2], axis=-1).astype(np.uint8)
+    assert measure_objects([layers])[0] == measure_objects([mask, np.zeros_like(mask)])[0]
+    assert measure_objects([np.zeros_like(mask)]) == (None, 0) and measure_objects([])[0] is None

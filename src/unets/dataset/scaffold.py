@@ -30,7 +30,6 @@ from unets.config import (
     describe,
     load_dataset,
 )
-from unets.data.objects import measure_objects
 from unets.data.samples import HALF
 from unets.dataset.first_experiments import (
     Cost,
@@ -40,6 +39,7 @@ from unets.dataset.first_experiments import (
     guess_cost,
     has_card,
     look_at_machine,
+    measure_objects,
     propose_experiments,
 )
 from unets.dataset.importers.base import Import, Question
