@@ -9,7 +9,7 @@ over groups or images.
 Run:  python benchmarks/rivals.py NAME=FOLDER ... --configs configs --work WORK --minutes 5
 
 FOLDER is a data set's INPUT, `<configs>/NAME/dataset.py` says how it is read. WORK keeps runs and scores: what is in
-its json is not run again, other `--minutes` add points to the curve. `--tag NAME --set FIELD=VALUE` adds a variant.
+its json is not run again, other `--minutes` add rows. `--tag NAME --set FIELD=VALUE` adds a variant.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -34,7 +34,7 @@ from unets.config import ExperimentConfig, load_dataset
 from unets.config.overrides import name_experiment, override
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
-from unets.metrics.intervals import bootstrap_mean
+from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import measure
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
@@ -49,7 +49,7 @@ interval over groups, or over images where there are few groups. A row is of one
 `unets new FOLDER --name NAME --minutes 6` proposes now; what the other variants are: the log of
 [29](../log/2026-11-29.md) and [30 November](../log/2026-11-30.md)."""
 ROOT = Path(__file__).resolve().parent.parent
-PEER = "peer"
+PEER, RULE = "peer", "rule"
 _FEWEST_GROUPS = 10  # fewer: neighboring images stay together instead
 _ALIKE = 0.97  # of the CPU time of ours
 _TEST_SHARE, _VALID_SHARE = 3, 5  # one of three, one of five
@@ -187,30 +187,35 @@ def render(records: Mapping[str, Any]) -> str:
     header = ["data set", "trained, tested on", "metric", "ours", "score", "peer's", "difference (95 % interval)"]
     header += ["images seen, ours, peer's", "CPU seconds, ours, peer's", "commit"]
     rows = [header, ["---"] * len(header)]
-    for key, ours in records.items():
-        name, seed, side = key.split("/")
-        if side.startswith(PEER) or (found := find_peer(records, key)) is None:
-            continue
-        peer, ids = records[found], list(ours["scores"])
-        gains = np.array([ours["scores"][id_] - peer["scores"][id_] for id_ in ids])
-        groups = [ours["groups"][id_] for id_ in ids]
-        groups = groups if len(set(groups)) >= _FEWEST_GROUPS else ids
+    for key, peer, gain in _compare(records):
+        ours, (name, seed, side) = records[key], key.split("/")
         commit = ours["origin"]["git_commit"] or ""
         rows.append(
             [
                 name,
-                f"{ours['num_trained']}, {len(ids)}",
+                f"{ours['num_trained']}, {len(ours['scores'])}",
                 ours["metric"],
                 side if seed == "0" else f"{side}, seed {seed}",
                 f"{np.mean(list(ours['scores'].values())):.4f}",
                 f"{np.mean(list(peer['scores'].values())):.4f}",
-                str(bootstrap_mean(gains, groups)),
+                str(gain),
                 f"{ours['images']:,}, {peer['images']:,}",
                 f"{ours['cpu_seconds']:.0f}, {peer['cpu_seconds']:.0f}",
                 commit[:9] + (" (changed)" if ours["origin"]["git_is_dirty"] else ""),
             ]
         )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _compare(records: Mapping[str, Any]) -> Iterator[tuple[str, Any, Interval]]:
+    """Yields the key of each record of ours, the peer's record, and the mean difference of the two."""
+    for key, ours in records.items():
+        if key.split("/")[2].startswith(PEER) or (found := find_peer(records, key)) is None:
+            continue
+        peer, ids = records[found], list(ours["scores"])
+        gains = np.array([ours["scores"][id_] - peer["scores"][id_] for id_ in ids])
+        groups = [ours["groups"][id_] for id_ in ids]
+        yield key, peer, bootstrap_mean(gains, groups if len(set(groups)) >= _FEWEST_GROUPS else ids)
 
 
 def main() -> None:
@@ -225,31 +230,27 @@ def main() -> None:
         _run_pair(records, given, f"{given.split('=')[0]}/{args.seed}/{args.tag}_{args.minutes:g}", args)
         print(render(records), flush=True)
     if args.out is not None:
-        draw_curves(records, args.out.with_suffix(".svg"))
-        picture = f"![score against CPU seconds]({args.out.stem}.svg)"
+        draw_gains(records, args.out.with_suffix(".svg"))
+        picture = f"![what the present rule gains over the peer]({args.out.stem}.svg)"
         write_text(args.out, f"{_PAGE}\n\n{render(records)}\n\n{picture}\n")
 
 
-def draw_curves(records: Mapping[str, Any], path: Path) -> None:
-    """Draws a picture a data set: mean score against CPU seconds, a line for each variant of ours, and the peer's."""
+def draw_gains(records: Mapping[str, Any], path: Path) -> None:
+    """Draws what the present rule gains over the peer, with its interval, a line a data set, minutes and seed."""
     from matplotlib import pyplot as plt
 
-    names = sorted({key.split("/")[0] for key in records})
-    columns = min(len(names), 3)
-    rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 2.8 * rows), squeeze=False, layout="constrained")
-    for name, axis in zip(names, axes.flat, strict=False):
-        lines = defaultdict[str, list[tuple[float, float]]](list)
-        for key, record in records.items():
-            if key.startswith(f"{name}/"):
-                point = record["cpu_seconds"], float(np.mean(list(record["scores"].values())))
-                lines[re.sub(r"_[\d.]+$", "", key.split("/")[2])].append(point)
-        for side, points in sorted(lines.items()):
-            axis.plot(*zip(*sorted(points), strict=True), "o-", label=side)
-        axis.set(title=name, xlabel="CPU seconds", xscale="log")
-        axis.legend()
-    for axis in axes.flat[len(names) :]:
-        axis.set_axis_off()
+    gains = {key: gain for key, _, gain in _compare(records) if key.split("/")[2].startswith(f"{RULE}_")}
+    labels = []
+    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.35 * len(gains)), layout="constrained")
+    for place, (key, gain) in enumerate(sorted(gains.items(), key=lambda item: item[1].mean)):
+        name, seed, side = key.split("/")
+        labels.append(f"{name}, {side.removeprefix(f'{RULE}_')} min" + (f", seed {seed}" if seed != "0" else ""))
+        bounds = (gain.low, gain.high) if gain.low is not None else (gain.mean, gain.mean)
+        axis.plot(bounds, (place, place), color="#1f6f8b", linewidth=2)
+        axis.plot(gain.mean, place, "o", color="#1f6f8b")
+    axis.axvline(0, color="#888888", linewidth=1)
+    axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="score of ours minus the peer's, 95 % interval")
+    axis.spines[["top", "right"]].set_visible(False)
     plt.rcParams["svg.hashsalt"] = "unets"  # the same bytes each time
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
