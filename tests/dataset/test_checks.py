@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import unets.dataset.checks
-from unets.config import load_dataset
+from unets.config import CsvSource, DatasetConfig, SubmissionConfig, load_dataset
 from unets.data.samples import read_mask
 from unets.dataset.checks import MAX_FAULTS_PRINTED, CheckReport, check_data
 from unets.dataset.manifest import import_data, read_manifest
@@ -254,3 +254,21 @@ def test_a_mask_that_changed_behind_the_table_is_named(make_competition: MakeCom
         read_mask(sample)
     import_data(project, dataset, jobs=1, read_all=True)
     assert (read_mask(read_manifest(project, dataset).train[0]) != mask).sum() == 1
+
+
+def test_rows_of_objects_in_joined_csv_are_noted(tmp_path: Path) -> None:
+    folders = {f"{name}_dir": tmp_path / name for name in ("input", "models", "configs", "submissions", "results")}
+    project = Project(competition="tables", **folders)
+    (tmp_path / "input").mkdir()
+    for number in range(4):
+        Image.new("L", (8, 8)).save(tmp_path / f"input/{number}.png")
+    for name, rows in {"a": "0.png,1 3\n0.png,6 2\n1.png,9 2\n", "b": "2.png,1 1\n3.png,\n"}.items():
+        (tmp_path / f"input/{name}.csv").write_text(f"image,runs\n{rows}")
+    form = {"image_column": "image", "rle_column": "runs", "cell": "{id}.png"}
+    source = CsvSource(path="a.csv|b.csv", **form)
+    fields = {"classes": ("cell",), "size_hw": (8, 8), "channels": "grey"}
+    for row, count in {"image": 1, "object": 0}.items():
+        dataset = DatasetConfig(source=source, submission=SubmissionConfig(row=row, sample=None, **form), **fields)
+        report = check_data(project, dataset, jobs=1)
+        assert report.is_clean
+        assert len([note for note in report.notes if "several rows of an image (1 further ones)" in note]) == count

@@ -19,8 +19,10 @@ from unets.config import Config, CsvSource, DatasetConfig, SizeHW
 from unets.data.files import find_file
 from unets.data.image import ImageFile
 from unets.data.samples import Sample, check_mask, count_object_pixels, find_classes_in, find_kind, read_mask
+from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.run_lengths import read_tables
 from unets.dataset.manifest import Manifest, read_manifest
-from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_frame, read_sample
+from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_sample
 from unets.errors import InputError
 from unets.log import format_count
 from unets.store.paths import Project
@@ -279,7 +281,7 @@ def _note_rows(project: Project, dataset: DatasetConfig) -> Iterator[str]:
     source, row = dataset.source, dataset.submission.row
     if isinstance(source, CsvSource) and row != "object":
         keys = list_columns(source)[:-1]
-        count = int(read_frame(find_file(project.input_dir, source.path)).duplicated(keys).sum())
+        count = int(read_tables(list_input(project.input_dir), source.path).duplicated(keys).sum())
         if count:
             yield (
                 f"{source.path} has several rows of an image ({count} further ones), as of objects, and a submission "

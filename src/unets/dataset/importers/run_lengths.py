@@ -87,7 +87,7 @@ def propose(listing: Listing) -> Import | None:
         return {*naming.images} if naming else set()
 
     path, further = join_parts(listing, source.path, find)
-    table = _read_tables(listing, path)
+    table = read_tables(listing, path)
     if path != source.path and (naming := _find_naming(table, images, skip=[source.rle_column])):
         source = _describe_csv(found := Import(listing=listing, source=source), path, table, source.rle_column, naming)
     result = read(listing, source)
@@ -95,7 +95,7 @@ def propose(listing: Listing) -> Import | None:
     return result
 
 
-def _read_tables(listing: Listing, path: str) -> pd.DataFrame:
+def read_tables(listing: Listing, path: str) -> pd.DataFrame:
     """Returns the tables of paths that `|` joins, one below the other. Raises InputError where one is not there."""
     parts = [listing.plain.get(part, part) for part in path.split("|")]
     if absent := [part for part in parts if part not in listing.tables]:
@@ -187,7 +187,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
     Raises:
         InputError: see `assemble`; the file or a column is not there, or a run leaves its image.
     """
-    table = _read_tables(listing, source.path)
+    table = read_tables(listing, source.path)
     for column in list_columns(source):
         if column not in table.columns:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
