@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from unets.config import AugmentConfig
 from unets.data.batches import Batches
@@ -177,6 +178,11 @@ def test_threshold_targets_are_0_or_255() -> None:
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow runs its steps eagerly")
+def test_one_core_does_not_bring_the_autotuner_whose_sleep_tensorflow_waits_for() -> None:
+    adapter = PyDatasetAdapter(Batches(NumberReader(), range(4), batch_size=2, workers=1))
+    assert adapter.get_tf_dataset().options().autotune.enabled is False
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_fit_sees_the_batches_of_its_epoch_or_what_is_left_of_it(workers: int) -> None:
     train = Batches(NumberReader(), range(11), batch_size=3, shuffle=True, seed=4, workers=workers)

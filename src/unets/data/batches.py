@@ -44,7 +44,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             changed in another way each time. None: every image once.
         shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
         seed: of order and changes.
-        workers: threads that prepare batches; cv2 and numpy work without the interpreter's lock.
+        workers: threads that prepare batches, two at least; cv2 and numpy work without the interpreter's lock.
 
     Raises:
         InputError: gradients are to be added up over more images than there are.
@@ -67,6 +67,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int = 0,
         workers: int = 1,
     ) -> None:
+        # Two at least: with one, Keras leaves tf.data's autotuner on, whose thread sleeps ever longer; at the end
+        # of each epoch TensorFlow waits until it wakes (17 to 58 s of 0 % CPU after epochs of one to three minutes).
+        workers = max(2, workers)
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max(4, 2 * workers))
         self.reader, self.targets, self.augment_config, self.crop_hw = reader, targets, augment_config, crop_hw
         self.crop_objects = crop_objects
