@@ -16,7 +16,7 @@ from unets.data.samples import Sample
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
 from unets.evaluation.scores import read_scores
-from unets.pages.report import choose_large
+from unets.pages.report import choose_large, name_metric
 from unets.store.paths import Project
 from unets.store.runs import read_json, write_json
 from unets.submission.submission import name_submission
@@ -183,6 +183,13 @@ def test_lost_maps_cost_what_they_hold(make_trained: Make) -> None:
     data = read_data(found.page_path)
     assert data["predictions"] == ["a"]
     assert {column["label"]: column["prediction"] for column in data["columns"]}["Dice of b"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("iou", "IoU"), ("global_dice", "global Dice"), ("ap_50", "AP 50"), ("f2", "f2")]
+)
+def test_metrics_are_called_as_people_write_them(name: str, said: str) -> None:
+    assert name_metric(name) == said
 
 
 def test_several_classes_without_background_or_views_and_sizes_of_their_own(make_trained: Make) -> None:

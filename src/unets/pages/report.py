@@ -1,5 +1,6 @@
 """The report: one page of what was trained and evaluated, the worst images on top, which opens from disk."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from unets.evaluation.runs import Run, list_runs, read_history, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
 from unets.log import format_count
 from unets.metrics.intervals import Interval, note_few_groups
+from unets.metrics.masks import find_metric
 from unets.pages.gallery import PAGE, Column, Gallery, link_to, to_json, write_gallery, write_page
 from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all
 from unets.pages.oddness import SCALES
@@ -28,7 +30,7 @@ from unets.store.fingerprint import SNAPSHOT, read_snapshot
 from unets.store.paths import Project
 from unets.submission.submission import name_submission
 
-METRICS = {"dice": "Dice", "iou": "IoU"}
+_METRICS = {"dice": "Dice", "iou": "IoU", "ap": "AP", "_": " "}
 MAX_PICTURES = 6000  # images with a picture, the worst of them; Carvana has 5,088
 
 
@@ -96,7 +98,7 @@ def write_report(
             notes.append(f"`{name}` is left out: {error}")
             ensemble = None  # it comes last
     scores.sort(key=lambda one: (not is_ensemble(one.name), -one.interval.mean, one.name))
-    folder, metric = project.report_dir(ensemble_name), METRICS.get(dataset.metric, dataset.metric)
+    folder, metric = project.report_dir(ensemble_name), name_metric(dataset.metric)
     data: dict[str, Any] = {"pictures": {}, "errors": None, "images": {"id": []}}
     if scores:
         data, more = _look_at_images(project, dataset, scores, ensemble, folder, top=top, jobs=jobs)
@@ -117,7 +119,7 @@ def write_report(
         project,
         data,
         kind="report",
-        subtitle=f"{metric} is the mean over images at full size; out-of-fold: by nets that did not see the image.",
+        subtitle=f"{_describe_metric(dataset.metric)} at full size; out-of-fold: by nets that did not see the image.",
         figures=_list_figures(project, metric, scores, ensemble, runs),
         notes=(notes := [complete(note) for note in notes]),
         metric=metric,
@@ -168,7 +170,7 @@ def _look_at_images(
             notes.append(f"`{one.name}` has no pictures of its masks: {error}")
     # The first that has a mask of an image is measured: the ensemble, or else the best experiment.
     measured, totals = measure_all(dataset, samples, list(predictions.values()), has_ground_truth=True, jobs=jobs)
-    names, metric = list(predictions), METRICS.get(dataset.metric, dataset.metric)
+    names, metric = list(predictions), name_metric(dataset.metric)
     ids = [sample.id for sample in samples]
     columns = [
         Column(
@@ -201,6 +203,17 @@ def _look_at_images(
     return data | {"errors": _describe_errors(totals, dataset, ensemble, names[0]) if totals else None}, notes
 
 
+def name_metric(name: str) -> str:
+    """Returns the name of a metric as people write it: `global_dice` is global Dice, `ap_50` AP 50."""
+    return re.sub("dice|iou|^ap|_", lambda found: _METRICS[found[0]], name)
+
+
+def _describe_metric(name: str) -> str:
+    meaning = ", the average precision of objects," if name.startswith("ap") else ""
+    mean = "counts the pixels of all images" if find_metric(name).over_pixels else "is the mean over images"
+    return f"{name_metric(name)}{meaning} {mean}"
+
+
 def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble | None, name: str) -> dict[str, Any]:
     """Returns the totals for the page's script; no curves where every pixel is of a class: no threshold decides there.
 
@@ -210,7 +223,7 @@ def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble 
     confusion = totals["confusion"][-len(names) :, -len(names) :]
     return {
         "of": name,
-        "metric": METRICS.get(dataset.metric, dataset.metric),
+        "metric": name_metric(find_metric(dataset.metric).counted.name),  # what `count_errors` scores by
         "chosen": ensemble.threshold if ensemble and isinstance(ensemble.threshold, float) else None,
         "thresholds": THRESHOLDS if dataset.has_background else [],
         "scores": to_json(totals["scores"] / totals["images"]),
@@ -249,7 +262,9 @@ def _list_figures(
         figures.append(("Best single model, out-of-fold", f"{best.interval.mean:.5f}", best.name))
         group_of = pd.concat([one.table["group"] for one in scores]).to_dict()
         num_folds = len({fold for one in scores for fold in one.folds})
-        detail = f"{format_count(len(set(group_of.values())), 'group')} in {format_count(num_folds, 'fold')}"
+        num_groups = len(set(group_of.values()))
+        of_groups = f"{format_count(num_groups, 'group')} in " if num_groups < len(group_of) else ""
+        detail = f"{of_groups}{format_count(num_folds, 'fold')}"
         figures.append(("Images evaluated", f"{len(group_of):,}", detail))
     hours, devices = sum(run.seconds for run in runs) / 3600, {device for run in runs for device in run.devices}
     figures.append(("Hours of training", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}", ", ".join(sorted(devices))))

@@ -252,19 +252,20 @@ function drawCurves(curves) {
 /** Bars of the share of wrong pixels in each bin of distances. */
 function drawDistances({edges, distances}, wrong) {
   const names = [...edges.map(edge => `≤ ${edge}`), `> ${edges.at(-1)}`, "absent"],
+    short = [...edges, `>${edges.at(-1)}`, "none"], // a phone has no room for more
     isPresent = distances.at(-1) > 0,
     shares = distances.slice(0, isPresent ? names.length : -1).map(count => (100 * count) / wrong);
   const x = {to: place => place / shares.length, from: place => place * shares.length,
-    ticks: shares.map((_, number) => ({value: number + 0.5, text: names[number]}))};
+    ticks: shares.map((_, number) => ({value: number + 0.5, text: short[number]}))};
   const y = buildScale("linear", [0, Math.max(...shares)]);
   const draw = (X, Y) =>
     shares.map((share, number) =>
       make("svg:rect", {class: "bin still", x: X(number) + 1, width: X(1) - X(0) - 2, y: Y(share), height: Y(0) - Y(share)},
         make("svg:title", {}, `${names[number]}: ${share.toFixed(1)} %`)));
   const near = shares.slice(0, 2).reduce((a, b) => a + b, 0);
-  return chart("Wrong pixels, %, by distance from the contour of the ground truth, px",
+  return chart("Wrong pixels, %, by distance from the contour of the ground truth, at most so many px",
     `of ${wrong} wrong pixels ${near.toFixed(0)} % lie within ${edges[1]} pixels of the contour`, x, y, draw,
-    {footer: isPresent ? make("p", {class: "soft readout"}, "absent: the image has no pixel of the class") : ""});
+    {footer: isPresent ? make("p", {class: "soft readout"}, "none: the image has no pixel of the class") : ""});
 }
 
 /** A table of shares: rows are the ground truth's classes, columns those of the masks. */
@@ -431,7 +432,15 @@ function readState() {
   if (!(state.mode in MODES)) state.mode = DATA.hasTarget ? "errors" : "prediction";
 }
 
+let writing;
+
+/** Writes the address a little later: that is slow, and a letter typed follows on another. */
 function writeState() {
+  clearTimeout(writing);
+  writing = setTimeout(writeAddress, 50);
+}
+
+function writeAddress() {
   const given = new URLSearchParams();
   const defaults = {...DEFAULTS, mode: DATA.hasTarget ? "errors" : "prediction"};
   for (const key of Object.keys(DEFAULTS)) if (String(state[key]) !== String(defaults[key])) given.set(key, state[key]);
@@ -634,12 +643,26 @@ function drawRows(host, column, known, nameOf, what, choose) {
 
 // ---- gallery
 
+const waiting = new Set(); // cards to be painted, in this order
 const near = new IntersectionObserver(entries => {
-  for (const entry of entries) if (entry.isIntersecting) paintCard(entry.target);
+  for (const entry of entries) if (entry.isIntersecting) paintSoon(entry.target);
 }, {rootMargin: "300px"});
 
-async function paintCard(card) {
+/** Paints cards one after the other, and lets the browser show what else has changed between them. */
+async function paintSoon(card) {
   near.unobserve(card);
+  load(DATA.pictures[card.dataset.index][2]).catch(() => {}); // without its picture a card stays empty
+  const isPainting = waiting.size > 0;
+  waiting.add(card);
+  if (isPainting) return;
+  for (const next of waiting) {
+    if (next.isConnected) await new Promise(done => setTimeout(done));
+    if (next.isConnected) await paintCard(next).catch(() => {});
+    waiting.delete(next);
+  }
+}
+
+async function paintCard(card) {
   const canvas = card.querySelector("canvas"),
     index = +card.dataset.index,
     loaded = await load(DATA.pictures[index][2]);
@@ -650,12 +673,16 @@ async function paintCard(card) {
   card.classList.add("ready");
 }
 
+// All cards have the shape of the middle one of the pictures.
+const shapes = Object.values(DATA.pictures ?? {}).map(([height, width]) => width / height).sort((a, b) => a - b);
+const shape = shapes[shapes.length >> 1] ?? 1.5;
+
 function makeCard(index) {
   const column = DATA.columns[state.by],
     id = DATA.images.id[index],
     picture = DATA.pictures[index],
     value = format(column, column.values[index]);
-  const canvas = make("canvas", {"aria-hidden": true, style: {"aspect-ratio": picture ? `${picture[1]} / ${picture[0]}` : "3 / 2"}});
+  const canvas = make("canvas", {"aria-hidden": true, style: {"aspect-ratio": shape}});
   const card = make(
     "button",
     {type: "button", class: "card", "data-id": id, "data-index": index, "aria-label": `${id}, ${column.label} ${value}`, onclick: () => openViewer(index)},
@@ -683,7 +710,7 @@ function drawGallery() {
   byId("count").textContent = `${shown.length.toLocaleString("en")} of ${order.length.toLocaleString("en")} images`;
   showMarks();
   clearTimeout(later); // the first cards are painted at last though nobody sees them: a print shows them
-  later = setTimeout(() => [...document.querySelectorAll("#cards .card:enabled:not(.ready)")].slice(0, 24).forEach(paintCard), 1500);
+  later = setTimeout(() => [...document.querySelectorAll(".card:enabled:not(.ready)")].slice(0, 30).forEach(paintSoon), 1500);
 }
 
 function drawTable(part) {
@@ -701,7 +728,7 @@ function drawTable(part) {
 
 /** Paints again what is shown, after a change of layer. */
 function repaint() {
-  for (const card of document.querySelectorAll(".card.ready")) paintCard(card);
+  document.querySelectorAll(".card.ready").forEach(paintSoon);
   if (state.open) paintStage();
   showControls();
   writeState();
