@@ -26,7 +26,9 @@ _MISUSE: type[Exception] = typer.BadParameter.__mro__[2]  # of any misuse; Typer
 
 app = typer.Typer(
     name="unets",
-    help="From a folder of images to a validated segmentation submission. `unets COMMAND --help` has examples.",
+    help="From a folder of labeled images to masks of new ones, and to a checked submission.\n\n"
+    "First steps: `unets mask demo examples/`, `unets new FOLDER --name mine`, `unets pipeline mine`. "
+    "`unets COMMAND --help` has examples.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,6 +57,7 @@ def _say(words: str, *flags: str, **more: Any) -> dict[str, Any]:
 
 
 _HERE, _CHOICE = {"rich_help_panel": "Where and how"}, {"rich_help_panel": "Which runs"}
+_VALUES = {"int": "N", "float": "NUMBER", "Path": "PATH", "str": "TEXT"}  # what stands for a value, by its type
 _RUN = "an experiment, `ensemble`, `ensemble_x`, or one of another models folder, as models/cpu/unet_cpu"
 _MODEL = "a model file, a run's or an experiment's folder, an ensemble's json, or demo"
 _STUDIO = _say("studio, the demo", is_argument=True, default="studio")
@@ -162,6 +165,8 @@ def describe_option(command: str, name: str, own: Parameter | None = None) -> Pa
     flags = more.pop("flags") or (f"--{key.replace('_', '-')}",)
     env, is_argument = more.pop("env", key.upper()), more.pop("is_argument", False)
     is_told = kind is bool or "(default" in more["help"]
+    if kind is not bool and not is_argument:
+        more.setdefault("metavar", next(word for one, word in _VALUES.items() if one in str(kind)))
     if default and isinstance(default, int | float | str | Path) and not is_told:
         more["help"] += f" (default: {default})"
     more |= {"envvar": env and f"{PREFIX}{env}", "show_envvar": False, "show_default": False}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from inspect import Signature, signature
+from inspect import Signature, cleandoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -284,8 +284,9 @@ def command(*examples: str, runs: bool = False, rule: bool = True) -> Callable[[
                     stage.note_seconds(time.monotonic() - began)
 
         call.__signature__ = Signature(described)  # type: ignore[attr-defined]
-        call.__doc__ = work.__doc__
-        app.command(name, rich_help_panel=panel, epilog="\n\n".join(["Examples:", *examples]))(call)
+        paragraphs = cleandoc(work.__doc__ or "").split("\n\n")
+        call.__doc__ = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+        app.command(name, rich_help_panel=panel, epilog="\n".join(["Examples:", *examples]))(call)
         return work
 
     return decorate

@@ -60,6 +60,7 @@ def train(
     """Trains every fold of every experiment, first those that it starts from; finished folds are skipped.
 
     --jobs: folds at a time, each a process with a GPU or a share of the cores (default: one a GPU, 1 without).
+
     --cluster: a fold on each worker that has a GPU.
     """
     from unets.dataset.folds import hash_folds
