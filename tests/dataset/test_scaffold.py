@@ -102,7 +102,7 @@ def test_a_sample_that_tells_no_classes_apart_is_a_question(project: Project, dr
     drawing.write("train.csv", "\n".join(["id,rle", *rows]) + "\n")
     drawing.write("sample_submission.csv", "id,rle\n000,\n")
     scaffold = write_scaffold(project)
-    assert scaffold.dataset.submission.sample is None
+    assert (scaffold.dataset.submission.sample, scaffold.dataset.metric) == (None, "global_iou")
     assert any(question.field == "submission" for question in scaffold.questions)
 
 
@@ -126,7 +126,7 @@ def test_a_sample_beside_masks_tells_the_form_of_a_submission(
     scaffold = write_scaffold(project)
     submission, fields = scaffold.dataset.submission, fields | {"sample": "sample_submission.csv", "order": "column"}
     assert submission.model_dump(include=set(fields)) == fields
-    assert scaffold.dataset.metric == {"object": "ap", "image": "dice"}.get(submission.row, "iou")
+    assert scaffold.dataset.metric == ("ap" if submission.row == "object" else "dice")
     assert any(question.field == "submission.order" for question in scaffold.questions)
     assert any("do not tell objects apart" in question.text for question in scaffold.questions) == (
         submission.row == "object"

@@ -40,7 +40,6 @@ _CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 1500, 20_000, 40
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
 _FEWEST_SCORED = 8  # validation images
-_IMAGES_PER_EPOCH = 4  # validation images for each epoch that they choose among
 _EPOCH_SECONDS = 3.0  # at the end of one: weights and state are saved, the worst images drawn
 _CROP_PX, _LARGEST_PX = 512, 2048
 # An object of this side at the net's size is four blocks of the CPU's finest level wide; smaller ones blur. To keep
@@ -283,9 +282,7 @@ def _plan(
     affordable = int(_VALIDATION_SHARE * seconds / cost.predict_seconds)
     scored = min(num_held, max(affordable // _FEWEST_EPOCHS, _FEWEST_SCORED))
     epoch_seconds = scored * cost.predict_seconds + _EPOCH_SECONDS
-    # The best epoch of many, chosen by few images, is an early one by chance, before the rate has fallen.
-    most = min(_MOST_EPOCHS, scored // _IMAGES_PER_EPOCH)
-    epochs = max(min(int(_VALIDATION_SHARE * seconds / epoch_seconds), most), _FEWEST_EPOCHS)
+    epochs = max(min(int(_VALIDATION_SHARE * seconds / epoch_seconds), _MOST_EPOCHS), _FEWEST_EPOCHS)
     left = max(seconds - epochs * epoch_seconds, seconds / 2)
     seen = min(left / cost.train_seconds, _MOST_PASSES * num_fed)
     batch_size = experiment.data.batch_size
@@ -299,6 +296,8 @@ def _plan(
         "steps_per_epoch": steps,
         "learning_rate": float(f"{max(rate, 1e-3):.1g}"),
         "ema": round(min(max(1 - 30 / updates, 0.9), 0.999), 3),
+        # Not the best: the rate has fallen to 0, and no held-out image chose it (CamVid: docs/log/2026-11-30.md).
+        "keep": "last",
         "validation_images": scored if scored < num_held else None,
     }
     data = experiment.data.model_copy(update={"batch_size": batch_size})

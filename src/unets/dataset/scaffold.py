@@ -185,7 +185,7 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
             source=result.source,
             classes=result.classes,
             overlapping=result.overlapping,
-            metric="ap" if submission.row == "object" else "iou" if has_classes else "dice",
+            metric=_choose_metric(submission, has_classes),
             num_folds=max(min(_FOLDS, len(groups)), 2),
             submission=submission,
             **fields,
@@ -196,6 +196,17 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     if result.source.stretch_masks:  # the user's to allow
         dataset = dataset.model_copy(update={"source": result.source.model_copy(update={"stretch_masks": False})})
     return dataset, result
+
+
+def _choose_metric(submission: SubmissionConfig, has_classes: bool) -> str:
+    """Returns AP for rows of objects, Dice for what Kaggle asks for, mean IoU over all pixels for classes otherwise.
+
+    By the Dice or IoU of single images, a class that an image lacks counts 1 until a pixel of it is predicted: a net
+    that finds no rare class has the better score.
+    """
+    if submission.row == "object":
+        return "ap"
+    return "global_iou" if has_classes and not submission.sample else "dice"
 
 
 def _propose(
