@@ -107,6 +107,7 @@ help:
 $(READY): requirements.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "PYTHON must be 3.11 or newer. Received: $$("$(PYTHON)" --version)"; exit 1; }
+	@echo "$(VENV): installing what requirements.txt names, one to three minutes" >&2
 	$(Q)test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
 	$(Q)$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(Q)$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")

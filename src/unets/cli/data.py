@@ -37,9 +37,9 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
     from unets.pages.sheet import draw_ground_truth
 
     dataset, manifest = stage.dataset, stage.manifest
-    groups = len({sample.group for sample in manifest.train})
-    counts = ((len(manifest.train), "training image"), (groups, "group"), (len(manifest.test), "test image"))
-    print("{} of {}, {}".format(*(format_count(*pair) for pair in counts)))
+    num_groups, num_train = len({sample.group for sample in manifest.train}), len(manifest.train)
+    of_groups = f" of {format_count(num_groups, 'group')}" if num_groups < num_train else ""
+    print(f"{format_count(num_train, 'training image')}{of_groups}, {format_count(len(manifest.test), 'test image')}")
     print(f"classes: {', '.join(dataset.classes)}{' (overlapping)' if dataset.overlapping else ''}")
     if dump is not None:
         write_dump(stage.project, manifest, dump, jobs=stage.jobs)
@@ -47,7 +47,7 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
     if sheet is not None:
         number = draw_ground_truth(sheet, stage.project, dataset, count)
         print(f"{sheet}: {number} training images with the contours of their masks")
-    stage.finish("", "check")
+    stage.finish("", "pipeline")
 
 
 @command("unets check mine")

@@ -325,6 +325,8 @@ def _plan(
             f"training sees {times}; {epochs} epochs, that is validations of {scored} image{'s'[: scored != 1]}."
         ],
     }
+    if updates < _FEWEST_UPDATES:
+        reasons["training"].append(f"WARNING: {updates} updates teach little: give more --minutes.")
     if experiment.folds is not None:
         reasons["folds"] = ["One fold is enough to see what works; all of them make a better submission."]
     config = experiment.model_copy(update={"data": data, "training": training})

@@ -340,7 +340,7 @@ def render_scaffold(scaffold: Scaffold, competition: str) -> str:
     """Renders for people what was found, what became of each file, what is asked, and what to do next."""
     lines = [f"found: {scaffold.counts}"]
     for name, value in _list_shown(scaffold.dataset).items():
-        text = f"{name:14} {_write(value, 10_000)}"
+        text = f"{name:14} {'as each image has it' if value is None else _write(value, 10_000)}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * 17)
     lines += ["", "files"]
     lines += [f"  {count:7,} {what}" for what, count in Counter(scaffold.result.account.values()).most_common()]

@@ -55,6 +55,7 @@ class Candidate:
 
     what: str  # the field of the recipe, or of its post-processing
     of_class: str = ""  # that it changes; the others keep what they have
+    index: int = 0  # of that class
     # Gets a recipe and the part that it must not be fitted on (the number of parts: none). Of several proposals the one
     # with the best score on the other parts is taken, of equal ones the first.
     propose: Callable[[Recipe, int], Sequence[Recipe]]
@@ -113,13 +114,13 @@ def list_candidates(
     if config.threshold == "fit" and start.threshold != 0:
         for index, of_class in each:
             propose = partial(_change_threshold, index, len(classes))
-            candidates.append(Candidate(what="threshold", of_class=of_class, propose=propose))
+            candidates.append(Candidate(what="threshold", of_class=of_class, index=index, propose=propose))
     if config.postprocessing == "fit":
         tried = {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
         for name, values in tried.items():
             for index, of_class in each if name != "blur_px" else [(0, "")]:
                 propose = partial(_add_step, name, values, index, len(classes) if name != "blur_px" else 1)
-                candidates.append(Candidate(what=name, of_class=of_class, propose=propose))
+                candidates.append(Candidate(what=name, of_class=of_class, index=index, propose=propose))
     return candidates
 
 
@@ -151,7 +152,7 @@ def select(
         for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
             num_kept = sum(result.is_kept for result in results)
             reason = _refuse(gains, p_value, _ALPHA / (family - num_kept))
-            *by_part, value = (describe_choice(recipe, candidate.what) for recipe in chosen)
+            *by_part, value = (describe_choice(recipe, candidate.what, candidate.index) for recipe in chosen)
             found = {"value": value, "values_by_part": tuple(by_part), "p_value": p_value, "is_kept": not reason}
             gain, about = bootstrap_mean(gains.mean(axis=1), groups), {"what": candidate.what}
             about |= {"of_class": candidate.of_class, "reason": reason or "kept"}
@@ -254,12 +255,15 @@ def _vary(present: Any, values: Sequence[Any], index: int, num_classes: int) -> 
     return [(*own[:index], one, *own[index + 1 :]) for one in values]
 
 
-def describe_choice(recipe: Recipe, what: str) -> str:
-    """Returns the value that a recipe has for a candidate, in words."""
+def describe_choice(recipe: Recipe, what: str, index: int = 0) -> str:
+    """Returns the value that a recipe has for a candidate, in words; where classes have their own, that of one."""
     if what == "weights":
         return " ".join(f"{weight:.3f}" for weight in recipe.weights)
-    if what not in Postprocessing.model_fields:
-        return recipe.averaging if what == "averaging" else describe_threshold(recipe.threshold)
-    value, default = getattr(recipe.postprocessing, what), getattr(Postprocessing(), what)
-    each = value if isinstance(value, tuple) else (value,)
-    return " ".join("none" if one == default else "all" if one is None else f"{one:g}" for one in each)
+    if what == "averaging":
+        return recipe.averaging
+    steps, default = recipe.postprocessing, getattr(Postprocessing(), what, None)
+    value = getattr(steps, what) if what in Postprocessing.model_fields else recipe.threshold
+    one = value[index] if isinstance(value, tuple) else value
+    if what == "threshold":
+        return describe_threshold(one)
+    return "none" if one == default else "all" if one is None else f"{one:g}"

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from unets.errors import InputError
+from unets.log import format_count
 from unets.store.provenance import list_versions
 from unets.workers.machine import count_cores
 
@@ -43,7 +44,7 @@ def describe_arithmetic(wanted: str) -> dict[str, str]:
 def describe_device() -> str:
     """Says in words what computes, for the record of a run's cost."""
     name = _read_cpu("model name") or platform.processor() or platform.machine()
-    return ", ".join(gpu for gpu, _ in _list_gpus()) or f"{name}, {count_cores()} cores"
+    return ", ".join(gpu for gpu, _ in _list_gpus()) or f"{name}, {format_count(count_cores(), 'core')}"
 
 
 def prefers_xla() -> bool:

@@ -104,8 +104,7 @@ class WorstPanel:
         for mask, thickness_px, color in ((wanted, 3, _WANTED_RGB), (found, 1, _PREDICTION_RGB)):
             picture = draw_contours(picture, mask.astype(np.uint8), thickness_px=thickness_px, colors_rgb=[color])
         name = f", {self.classes[k]}" if len(self.classes) > 1 else ""
-        words = f"{dice(wanted, found):.4f}  {self.ids[index]}{name}  ground truth green, net orange"
-        return add_caption(picture, words)
+        return add_caption(picture, f"{dice(wanted, found):.4f}  {self.ids[index]}{name}")
 
 
 def is_turn(epoch: int, num_epochs: int) -> bool:

@@ -147,7 +147,7 @@ function drawTraining(host, runs) {
       make("div", {class: "charts"}, ...names.map(name => drawSeries(experiment, own, name)).filter(Boolean)),
     );
   }
-  host.append(make("p", {class: "soft"}, "Solid: validation; dashed: training; a ring: the epoch whose weights predict."));
+  host.append(make("p", {class: "soft"}, `Solid: validation; dashed: training${runs.some(run => run.best.length) ? "; a ring: the epoch whose weights predict" : ""}.`));
 }
 
 /** A series of all folds, training and validation, by epoch; pointer and arrow keys read it. */
