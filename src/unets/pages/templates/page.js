@@ -638,7 +638,7 @@ function drawRows(host, column, known, nameOf, what, choose) {
     ),
   );
   host.style.setProperty("--name", `${Math.min(Math.max(...means.map(row => row[0].length)), 18) + 1}ch`);
-  host.replaceChildren(make("h3", {}, `By ${what}, the worst first`), ...rows);
+  host.replaceChildren(make("h3", {}, `By ${what}, the ${DATA.hasTarget ? "worst" : "oddest"} first`), ...rows);
 }
 
 // ---- gallery
