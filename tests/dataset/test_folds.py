@@ -147,7 +147,7 @@ GOOD = [f"car00{group}_0{view},car00{group},{group % 2}" for group in range(2) f
         (["car000_01,car000,1", *GOOD[1:]], r"group in one fold, .*: group car000 in folds 1 and 0"),
         ([*GOOD[:3], "car001_02,car001,2"], r"with a fold of 0 to 1. Received: .*'2'"),
         ([*GOOD[:3], "car001_02,car001,-1"], r"with a fold of 0 to 1. Received: .*'-1'"),
-        ([*GOOD[:3], "car001_02,car001"], r"must have rows id,group,fold"),
+        ([*GOOD[:3], "car001_02,car001"], r"must have 3 cells a row"),
         ([line[:-1] + "0" for line in GOOD], r"must have images in each of 2 folds. Received: none in \[1\]"),
     ],
     ids=["missing", "twice", "unknown", "other group", "two sides", "too high", "negative", "torn", "empty fold"],

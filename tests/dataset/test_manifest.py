@@ -110,15 +110,6 @@ def test_masks_from_csv_alone_are_drawn_once(
         assert set(mask_hw.ravel().tolist()) == set(range(len(classes) + 1))
 
 
-def test_other_values_colors_and_shades_are_drawn(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, mask_format="png", classes=("a", "b"), with_csv=False)
-    plain = [read_mask(sample) for sample in load(project).train]
-    for sample, mask_hw in zip(load(project).train, plain, strict=True):
-        save(sample.mask_paths[0], np.array([255, 10, 200])[mask_hw])
-    for one, other in zip(plain, load_source(project, values=(10, 200), background=(255,)).train, strict=True):
-        np.testing.assert_array_equal(read_mask(other), one)
-
-
 def test_a_mask_file_a_class(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, num_views=1, mask_format="png", with_csv=False, classes=("a", "b"))
     for name, first in (("a", 255), ("b", 0)):
@@ -264,17 +255,6 @@ def test_ids_that_do_not_fit_or_are_there_twice(make_competition: MakeCompetitio
     (test / "Test-1.jpg").rename(test / "test000_02.png")
     with pytest.raises(InputError, match=r"each image must have a name of its own. .*test/test000_02"):
         load(project)
-
-
-def test_masks_beside_images_are_no_images_and_others_are_left_out(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, mask_format="png", image_format="png")
-    for path in sorted((project.input_dir / "train_masks").iterdir()):
-        path.rename(project.input_dir / "train" / path.name)
-    image = project.input_dir / "train" / "car000_01.png"
-    shutil.copy(image, image.with_name("car000_01_copy.png"))
-    manifest = load_source(project, masks=("*_mask.png",), leave_out=("train/*_copy.png",))
-    assert [s.id for s in manifest.train] == ["car000_01", "car001_01"]
-    assert all(s.mask_paths[0].name == f"{s.id}_mask.png" for s in manifest.train)
 
 
 def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> None:

@@ -77,25 +77,6 @@ def test_tiny_objects_are_measured_and_said(project: Project, drawing: Drawing) 
         assert "small ones are 3 x 3 pixels here" in shown and "WARNING: objects this small take long to learn" in shown
 
 
-def test_a_competition_with_names_that_repeat(project: Project, drawing: Drawing) -> None:
-    for place in range(4):
-        fill(drawing, f"city{place}/img/{{i}}.png", f"city{place}/lab/{{i}}.png", count=3)
-    dataset = write_scaffold(project).dataset
-    manifest = read_manifest(project, dataset, jobs=1)
-    assert {sample.group for sample in manifest.train} == {f"city{place}" for place in range(4)}
-
-
-def test_run_lengths_and_their_submission(project: Project, drawing: Drawing) -> None:
-    rows = ["id_code,label,rle"]
-    for number in range(8):
-        for index, part in drawing.add(f"train/{number:03}.jpg", number, 2, quality=95):
-            rows.append(f"{number:03},{'ab'[index - 1]},{encode(part)}")
-    drawing.write("train.csv", "\n".join(rows) + "\n")
-    drawing.write("sample_submission.csv", "id_code,label,predicted\n")
-    submission = write_scaffold(project).dataset.submission
-    assert (submission.rle_column, submission.class_column, submission.order) == ("predicted", "label", "column")
-
-
 def test_a_sample_that_tells_no_classes_apart_is_a_question(project: Project, drawing: Drawing) -> None:
     fill(drawing, "train/images/{i}.png", "train/masks/{i}.png", num_classes=2)
     rows = [f"{number:03},{encode(merge([]) + 1)}" for number in range(8)]

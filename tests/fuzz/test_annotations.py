@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,23 +15,16 @@ from unets.errors import InputError
 from ..dataset.importers import test_polygons as polygons
 from .damage import damages, fuzzed
 
-FORMATS: dict[str, Callable[[Path], Any]] = {
-    "coco": lambda root: polygons.test_coco(root, runs=False),
-    "coco runs": lambda root: polygons.test_coco(root, runs=True),
-    "yolo": lambda root: polygons.test_yolo(root, "names: [cat, dog]"),
-    "labelme": lambda root: polygons.test_labelme(root, as_mask=False),
-    "cvat": lambda root: polygons.test_cvat(root, as_mask=True),
-    "supervisely": lambda root: polygons.test_supervisely(root, as_bitmap=True),
-}
+FORMATS = ("coco", "coco runs", "yolo", "labelme", "cvat", "supervisely")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder of each format, as the tests of importers draw it."""
     found = {}
-    for name, write in FORMATS.items():
+    for name in FORMATS:
         found[name] = tmp_path_factory.mktemp("drawn")
-        write(found[name])
+        polygons.test_formats(found[name], name)
     return found
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.submissions import read_submission
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.files import list_members, read_bytes
 from unets.data.image import ImageFile, ImageKind
@@ -22,15 +23,14 @@ from unets.data.pixels import read_values
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_image, read_mask
 from unets.dataset.folds import read_folds
-from unets.dataset.manifest import FILE_COLUMNS, SAMPLE_COLUMNS, Manifest, read_table
-from unets.dataset.rle_csv import read_submission
+from unets.dataset.manifest import FILE_COLUMNS, SAMPLE_COLUMNS, Manifest
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file
 from unets.prediction.maps import check_shard, encode_map, open_maps, write_shard
 from unets.store.fingerprint import read_metrics, read_snapshot, take_snapshot
 from unets.store.parts import read_part, write_part
-from unets.store.runs import read_json_lines
+from unets.store.runs import read_csv, read_json_lines
 from unets.store.tensors import TensorFile, write_tensors
 from unets.submission.check import check_submission
 
@@ -149,8 +149,8 @@ READERS: dict[str, tuple[bytes | Callable[[Path], bytes], Callable[[Path], objec
     "mine.csv": (ROWS, check_valid),
     "mine.csv.gz": (gzip.compress(ROWS), check_valid),
     "folds.csv": (f"id,group,fold\n{FOLDS}".encode(), check_folds),
-    "samples.csv": (TABLE.encode(), lambda path: list(read_table(path, SAMPLE_COLUMNS))),
-    "account.csv": (FILES.encode(), lambda path: list(read_table(path, FILE_COLUMNS))),
+    "samples.csv": (TABLE.encode(), lambda path: list(read_csv(path, SAMPLE_COLUMNS))),
+    "account.csv": (FILES.encode(), lambda path: list(read_csv(path, FILE_COLUMNS))),
     "metrics.json": (json.dumps(METRICS).encode(), lambda path: read_metrics(path.parent)),
     "config.json": (
         json.dumps(take_snapshot(ExperimentConfig(), DATASET, 0, "ab12")).encode(),

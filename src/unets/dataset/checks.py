@@ -5,7 +5,7 @@ in `project.checked_path`, a line an image, and not looked at again until its by
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,6 @@ CHECK_VERSION = 5  # raise it with every change of what is checked: all is then 
 # Fields that say how images and masks look; the others may change without a new look at the files.
 _LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping", "has_background"}
 _LOOKS |= {"has_ignored"}
-_Key = tuple[str, str]  # split, id
 
 
 class CheckedImage(Config):
@@ -167,15 +166,15 @@ def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tup
     known = _read_records(project, stamps)
     num_known = len(known)
     samples = _list_samples(manifest)
-    todo = [(split, sample, stamps[split, sample.id]) for split, sample in samples if (split, sample.id) not in known]
+    todo = [(split, sample, stamps[sample.id]) for split, sample in samples if sample.id not in known]
     chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     check_chunk = partial(_check_chunk, dataset=manifest.dataset)
     for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", jobs=jobs, unit="chunk"):
         faults += chunk_faults
         for record in records:  # at once: a kill loses the chunks at work, not those done
-            known[record.split, record.id] = record
+            known[record.id] = record
             append_json_line(project.checked_path, record.model_dump())
-    whole = [known[split, sample.id] for split, sample in samples if (split, sample.id) in known]
+    whole = [known[sample.id] for _, sample in samples if sample.id in known]
     write_text(project.checked_path, "".join(f"{record.model_dump_json()}\n" for record in whole))
     return whole, num_known, faults
 
@@ -184,24 +183,15 @@ def _check_chunk(
     chunk: Sequence[tuple[str, Sample, str]], dataset: DatasetConfig
 ) -> tuple[list[CheckedImage], list[str]]:
     """Checks one (split, sample, stamp) after another; returns (records of those without fault, all faults)."""
-    records, all_faults = [], list[str]()
-    for split, sample, stamp in chunk:
-        faults = list[str]()
-        size_hw, facts = _check_sample(sample, dataset, faults)
-        all_faults += faults
-        if size_hw is not None and not faults:
-            about: dict[str, Any] = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
-            about |= {"share": None} if facts is None else facts._asdict()
-            records.append(CheckedImage(height=size_hw[0], width=size_hw[1], **about))
-    return records, all_faults
+    faults = list[str]()
+    return [record for task in chunk if (record := _check_sample(*task, dataset, faults))], faults
 
 
-def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> tuple[SizeHW | None, MaskFacts | None]:
-    """Reads a sample's image and mask whole and compares them.
-
-    Returns:
-        (size of the image or None, what the mask holds or None); `faults` gets what is wrong.
-    """
+def _check_sample(
+    split: str, sample: Sample, stamp: str, dataset: DatasetConfig, faults: list[str]
+) -> CheckedImage | None:
+    """Reads a sample's image and mask whole and compares them; None where something is wrong, which `faults` gets."""
+    num_faults = len(faults)
 
     def look() -> SizeHW:
         image = ImageFile(sample.image_path, find_kind(dataset))
@@ -212,15 +202,19 @@ def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> 
     if size_hw is not None and dataset.size_hw not in (None, size_hw):
         faults.append(f"{sample.image} must have (height, width) {dataset.size_hw}. Received: {size_hw}")
     mask = _collect(partial(read_mask, sample), faults) if sample.masks else None
-    if mask is None:
-        return size_hw, None
-    if size_hw is not None and mask.shape[:2] != size_hw:
-        remedy = "Resize it, or set source.stretch_masks=True where its proportions are the image's"
-        faults.append(f"{sample.masks[0]} must have the image's size {size_hw}. Received: {mask.shape[:2]}. {remedy}")
-    _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
-    if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
-        faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")
-    return size_hw, MaskFacts.of(mask, len(dataset.classes))
+    if mask is not None:
+        if size_hw is not None and mask.shape[:2] != size_hw:
+            words = f"must have the image's size {size_hw}. Received: {mask.shape[:2]}. Resize it, or set "
+            words += "source.stretch_masks=True where its proportions are the image's"
+            faults.append(f"{sample.masks[0]} {words}")
+        _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
+        if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
+            faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")
+    if size_hw is None or len(faults) > num_faults:
+        return None
+    facts: dict[str, Any] = {"share": None} if mask is None else MaskFacts.of(mask, len(dataset.classes))._asdict()
+    place: dict[str, Any] = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
+    return CheckedImage(height=size_hw[0], width=size_hw[1], **place, **facts)
 
 
 def _collect(read: Callable[[], T], faults: list[str], before: str = "") -> T | None:
@@ -233,15 +227,15 @@ def _collect(read: Callable[[], T], faults: list[str], before: str = "") -> T | 
 
 
 def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Iterator[str]:
-    groups = {(split, sample.id): sample.group for split, sample in _list_samples(manifest)}
-    by_digest: dict[str, list[_Key]] = defaultdict(list)
+    group_of = {sample.id: sample.group for _, sample in _list_samples(manifest)}
+    by_digest: dict[str, list[CheckedImage]] = defaultdict(list)
     for record in records:
-        by_digest[record.digest].append((record.split, record.id))
+        by_digest[record.digest].append(record)
     sets = [twins for twins in by_digest.values() if len(twins) > 1]
-    num_across = sum(len({groups[twin] for twin in twins}) > 1 for twins in sets)
+    num_across = sum(len({group_of[twin.id] for twin in twins}) > 1 for twins in sets)
     if sets:
         names = _list_names(
-            " = ".join(map("/".join, twins[:_MAX_TWINS]))
+            " = ".join(f"{twin.split}/{twin.id}" for twin in twins[:_MAX_TWINS])
             + (f" = {len(twins) - _MAX_TWINS} more" if len(twins) > _MAX_TWINS else "")
             for twins in sets
         )
@@ -298,22 +292,22 @@ def _list_samples(manifest: Manifest) -> list[tuple[str, Sample]]:
     return [*(("train", sample) for sample in manifest.train), *(("test", sample) for sample in manifest.test)]
 
 
-def _stamp_samples(manifest: Manifest) -> dict[_Key, str]:
-    """Returns for each (split, id) 16 hex digits that change with its bytes and with the rules."""
+def _stamp_samples(manifest: Manifest) -> dict[str, str]:
+    """Returns for each id 16 hex digits that change with its bytes and with the rules."""
     rules = fingerprint(version=CHECK_VERSION, looks=manifest.dataset.model_dump(mode="json", include=_LOOKS))
     return {
-        (split, sample.id): fingerprint(rules=rules, image=sample.image_hash, mask=sample.mask_hash)
+        sample.id: fingerprint(rules=rules, split=split, image=sample.image_hash, mask=sample.mask_hash)
         for split, sample in _list_samples(manifest)
     }
 
 
-def _read_records(project: Project, stamps: dict[_Key, str]) -> dict[_Key, CheckedImage]:
-    """Returns the records that are of the present bytes and rules, by split and id; a torn line is none."""
+def _read_records(project: Project, stamps: Mapping[str, str]) -> dict[str, CheckedImage]:
+    """Returns the records that are of the present bytes and rules, by id; a torn line is none."""
     found = {}
     lines = project.checked_path.read_bytes().splitlines() if project.checked_path.is_file() else ()
     for line in lines:
         with suppress(ValidationError):
             record = CheckedImage.model_validate_json(line)
-            if stamps.get((record.split, record.id)) == record.stamp:
-                found[record.split, record.id] = record
+            if stamps.get(record.id) == record.stamp:
+                found[record.id] = record
     return found

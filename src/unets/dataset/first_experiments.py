@@ -168,10 +168,7 @@ def propose_experiments(
         height, width = larger_hw
         crop_height, crop_width = (_CROP_PX, _CROP_PX) if machine.has_gpu else size_hw
         crop_hw = min(crop_height, height), min(crop_width, width)
-        crops = _build(crop_hw, facts, machine)
-        data = {"size_hw": larger_hw, "crop_hw": crop_hw, "crop_objects": _CROP_OBJECTS if are_small else 0.0}
-        updates = {"data": crops.data.model_copy(update=data), "prediction": PredictionConfig(batch_size=1)}
-        crops = crops.model_copy(update=updates)
+        crops = _build(larger_hw, facts, machine, crop_hw, _CROP_OBJECTS if are_small else 0.0)
         why = f"{height} x {width} pixels, trained on crops of {crop_hw[0]} x {crop_hw[1]}"
         proposals.append(_plan(f"unet_{height}x{width}_crops", why, crops, facts, machine, seconds, timer(crops)))
     return proposals
@@ -229,22 +226,27 @@ def _choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
     )
 
 
-def _build(size_hw: SizeHW, facts: Facts, machine: Machine) -> ExperimentConfig:
+def _build(
+    size_hw: SizeHW, facts: Facts, machine: Machine, crop_hw: SizeHW | None = None, crop_objects: float = 0.0
+) -> ExperimentConfig:
     """Builds the experiment of a size, without its steps."""
+    fed_hw = crop_hw or size_hw
     no_colors = {"hue_deg": 0, "saturation": 0, "grey": 0} if facts.is_grey else {}
     batch_size = 8 if machine.has_gpu else 4
-    while not machine.has_gpu and batch_size < 16 and batch_size * size_hw[0] * size_hw[1] < 2 * 320 * 480:
+    while not machine.has_gpu and batch_size < 16 and batch_size * fed_hw[0] * fed_hw[1] < 2 * 320 * 480:
         batch_size *= 2
     return ExperimentConfig(
         data=DataConfig(
             size_hw=size_hw,
+            crop_hw=crop_hw,
+            crop_objects=crop_objects,
             batch_size=batch_size,
             balance="class" if 0 < facts.filled_share < _FILLED_SHARE else "none",
             augment=AugmentConfig(**no_colors),
         ),
-        model=_choose_model(size_hw, machine),
+        model=_choose_model(fed_hw, machine),
         training=TrainingConfig(encoder_rate=0.1 if machine.has_pretrained else 1.0, clip_norm=1.0),
-        prediction=PredictionConfig(batch_size=batch_size),
+        prediction=PredictionConfig(batch_size=1 if crop_hw else batch_size),
         folds=None if machine.has_gpu else (0,),
     )
 
@@ -256,14 +258,11 @@ def _describe_objects(data: DataConfig, facts: Facts) -> list[str]:
     fed_px, whole_px = (facts.object_side * (height * width) ** 0.5 for height, width in (data.size_hw, facts.image_hw))
     text = f"Objects: small ones are {_show_side(fed_px)} here, {_show_side(whole_px)} in the images."
     if data.crop_objects:
-        text += (
-            f" Crops keep them that large; {data.crop_objects:.0%} of the crops, or more, show one if the image does."
-        )
+        share = f"{data.crop_objects:.0%} of the crops, or more,"
+        text += f" Crops keep them that large; {share} show one if the image does."
     if data.crop_objects or fed_px < _VISIBLE_PX / _SLACK:
-        text += (
-            " WARNING: objects this small take long to learn, and may not be found: give more --minutes, and look at"
-        )
-        text += " the scores of images that hold objects before you trust the mean."
+        text += " WARNING: objects this small take long to learn, and may not be found: give more --minutes, and "
+        text += "look at the scores of images that hold objects before you trust the mean."
     return [text]
 
 

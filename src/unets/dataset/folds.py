@@ -4,7 +4,6 @@ The file, not the seed, says which image is in which fold: it is written when th
 checked, so that folds outlive a change of library, and may be written by hand.
 """
 
-import csv
 import logging
 import warnings
 from collections import Counter, defaultdict
@@ -19,9 +18,9 @@ import numpy as np
 from unets.data.samples import Sample, read_mask
 from unets.dataset.checks import MaskFacts, read_checked_masks
 from unets.dataset.manifest import Manifest
-from unets.errors import InputError, naming
+from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import hash_file, write_csv
+from unets.store.runs import hash_file, read_csv, write_csv
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -160,18 +159,14 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     def refuse(wanted: str, received: object) -> NoReturn:
         raise InputError(f"{path} must have {wanted}. Received: {str(received)[:200]}. {remedy}")
 
-    with naming(path, "be a csv in UTF-8", remedy=remedy), path.open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    if header != COLUMNS:
-        refuse(f"the columns {COLUMNS}", header)
     groups, num_folds = {sample.id: sample.group for sample in manifest.train}, manifest.dataset.num_folds
     folds, fold_of_group = dict[str, int](), dict[str, str]()
-    for row in rows:
-        if len(row) != len(COLUMNS) or row[2] not in map(str, range(num_folds)):
-            refuse(f"rows id,group,fold with a fold of 0 to {num_folds - 1}", row)
-        id_, group, fold = row
+    for id_, group, fold in read_csv(path, COLUMNS, remedy=remedy):
+        if fold not in map(str, range(num_folds)):
+            refuse(f"rows id,group,fold with a fold of 0 to {num_folds - 1}", [id_, group, fold])
         if groups.get(id_) != group:
-            refuse(f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only", ",".join(row))
+            words = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
+            refuse(words, f"{id_},{group},{fold}")
         if id_ in folds:
             refuse("each id once", f"{id_} twice")
         if fold_of_group.setdefault(group, fold) != fold:

@@ -11,12 +11,11 @@ models/<competition>/
 A kill costs the masks at work; the next try goes on. A file whose size and time are as before is not read again.
 """
 
-import csv
 import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -35,7 +34,7 @@ from unets.dataset.importers.listing import NO_FILE
 from unets.dataset.importers.search import read_input
 from unets.errors import InputError, naming
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, fingerprint, hash_code, hash_file, read_json, write_csv, write_json
+from unets.store.runs import atomic_path, fingerprint, hash_code, hash_file, read_csv, read_json, write_csv, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -118,7 +117,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
         with suppress(InputError):  # a damaged table, which is made again: nothing in it is known
             known = {name: (digest, stamp) for name, _, digest, stamp in read_table(project.account_path, FILE_COLUMNS)}
     drawn = _draw_masks(project, imported, dataset.counts_objects, fingerprint(**state), jobs)
-    samples = [(sample, drawn.get((sample.split, sample.id), sample.mask)) for sample in imported.samples]
+    samples = [(sample, drawn.get(sample.id, sample.mask)) for sample in imported.samples]
     names = sorted({name for sample, masks in samples for name in (sample.image, *masks)})
     identities = _identify(project, names, known, jobs)
     rows = ((s.id, s.split, s.image, SEPARATOR.join(masks), s.group or s.id, s.view) for s, masks in samples)
@@ -129,8 +128,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     write_json(project.import_path, state | _hash_tables(project))
     for journal in project.masks_dir.glob(".drawn-*"):
         journal.unlink()
-    num_train = sum(sample.split == "train" for sample, _ in samples)
-    counts = num_train, len(samples) - num_train, len(drawn)
+    counts = len(imported.train), len(samples) - len(imported.train), len(drawn)
     logger.info("%s: %d training and %d test images, %d masks drawn", project.samples_path, *counts)
     for why, count in Counter(imported.account.values()).items():
         if why.startswith(_SAID):
@@ -138,23 +136,13 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
 
 
 def read_source(project: Project, dataset: DatasetConfig) -> Import:
-    """Reads INPUT by the importer of `dataset.source`, and checks what it gives.
-
-    Raises:
-        InputError: see the importer; or there is no training image, an id twice, or other classes.
-    """
+    """Reads INPUT by the importer of `dataset.source`; raises InputError as it does, or where classes are others."""
     imported = read_input(project.input_dir, dataset, project.configs_dir)
     if imported.classes != dataset.classes or imported.overlapping != dataset.overlapping:
         raise InputError(
             f"`classes` of dataset.py must be those of {project.input_dir}: {imported.classes}, "
             f"overlapping={imported.overlapping}. Received: {dataset.classes}, overlapping={dataset.overlapping}"
         )
-    counts = Counter((sample.split, sample.id) for sample in imported.samples)
-    twice = [f"{split}/{id_}" for (split, id_), count in counts.items() if count > 1]
-    if twice:
-        raise InputError(f"{project.input_dir} must have each id once. Received: {', '.join(twice[:5])} twice")
-    if not any(sample.split == "train" for sample in imported.samples):
-        raise InputError(f"{project.input_dir} must have images with masks. Received: none")
     check_names(imported.samples)
     return imported
 
@@ -189,20 +177,9 @@ def _hash_tables(project: Project) -> dict[str, str]:
     return {path.name: hash_file(path) for path in (project.samples_path, project.account_path)}
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    """Yields the rows of a table of the import; none where it is missing. Raises InputError: the file is damaged."""
-    if not path.is_file():
-        return
-    with naming(path, remedy=_REMEDY), path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        if next(reader, None) != columns:
-            raise InputError(f"{path} must have the columns {columns}. Received: others. {_REMEDY}")
-        for cells in reader:
-            if len(cells) != len(columns):
-                raise InputError(
-                    f"{path} must have {len(columns)} cells a row. Received: {str(cells)[:200]}. {_REMEDY}"
-                )
-            yield cells
+def read_table(path: Path, columns: Sequence[str]) -> Iterable[list[str]]:
+    """Reads a table of the import; no row where it is missing."""
+    return read_csv(path, columns, remedy=_REMEDY) if path.is_file() else ()
 
 
 def _find_path(project: Project, name: str) -> Path:
@@ -242,15 +219,15 @@ def _identify_files(files: Sequence[tuple[str, _Identity]]) -> list[_Identity]:
 
 def _draw_masks(
     project: Project, imported: Import, counts_objects: bool, key: str, jobs: int | None
-) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Draws the masks that are not canonical; returns their paths as in samples.csv, by (split, id).
+) -> dict[str, tuple[str, ...]]:
+    """Draws the masks that are not canonical; returns their paths as in samples.csv, by id.
 
     Where objects count, and the source tells them apart, as many files of their numbers follow those of the mask.
 
     Masks keep their names, and a file whose bytes would be the same is left alone: a training that reads them meanwhile
     goes on. What is drawn is noted in a journal named by `key`, so that a kill costs only the masks at work.
     """
-    todo = [sample for sample in imported.samples if sample.split == "train" and not sample.mask]
+    todo = [sample for sample in imported.train.values() if not sample.mask]
     if not todo:
         return {}
     project.masks_dir.mkdir(parents=True, exist_ok=True)
@@ -268,11 +245,11 @@ def _draw_masks(
             journal.write(f"{json.dumps(sample.id)}\n")
             journal.flush()
     folder = f"{_MODELS}{project.masks_dir.name}"
-    named = dict[tuple[str, str], tuple[str, ...]]()
+    named = dict[str, tuple[str, ...]]()
     for sample in todo:
         objects = _name_masks(f"{_OBJECTS}/{sample.id}", count) if counts_objects else []
         names = _name_masks(sample.id, count) + [name for name in objects if (project.masks_dir / name).is_file()]
-        named["train", sample.id] = tuple(f"{folder}/{name}" for name in names)
+        named[sample.id] = tuple(f"{folder}/{name}" for name in names)
     return named
 
 
@@ -281,7 +258,7 @@ def _draw_one(masks_dir: Path, overlapping: bool, counts_objects: bool, count: i
     names = _name_masks(f"{_OBJECTS}/{sample.id}", count)
     with naming(sample.image, "have a mask that can be drawn"):
         layers = dict(zip(_name_masks(sample.id, count), sample.read_layers(overlapping), strict=True))
-        numbers = sample.number_objects(overlapping) if counts_objects else ()
+        numbers = sample.read_layers(overlapping, numbered=True) if counts_objects else ()
     for name in names if not numbers else ():
         (masks_dir / name).unlink(missing_ok=True)
     drawn: list[tuple[str, npt.NDArray[Any]]] = [*layers.items(), *zip(names, numbers, strict=False)]

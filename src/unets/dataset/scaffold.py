@@ -172,7 +172,9 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
         row = submission.row if "row" in submission.model_fields_set else "class"
         submission = submission.model_copy(update={"class_column": "class", "row": row})
     looked = spread(list(result.train.values()), _DRAWN)
-    if submission.row == "object" and not any(sample.number_objects(result.overlapping) for sample in looked):
+    if submission.row == "object" and not any(
+        sample.read_layers(result.overlapping, numbered=True) for sample in looked
+    ):
         text = "ap counts connected parts where masks do not tell objects apart: where many touch, scores are too good"
         result.ask("metric", text, '"dice"')
     if len(groups) < 2 * _FOLDS:

@@ -136,7 +136,7 @@ def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: Datas
     coding = source if isinstance(source, Coding) and (source.values or source.threshold == 1) else None
     if coding is not None or len(names) > 1:
         draw = DrawFiles(folder, names, coding or Coding(values=(255,)))
-        layers, numbers = draw(), (dataset.counts_objects and draw.number()) or ()
+        layers, numbers = draw(), draw(numbered=True) if dataset.counts_objects else ()
         if dataset.has_shares:
             layers = tuple(np.asarray(layer >= HALF, dtype=np.uint8) for layer in layers)
         if not dataset.overlapping:
@@ -164,4 +164,4 @@ def _decode(what: str, rows: tuple[tuple[str, ...], ...], size_hw: tuple[int, in
     """Decodes each class, (height, width, classes): in a csv, they may overlap. Rows are objects where these count."""
     draw = DrawRuns(size_hw, rows, dataset.submission.order, what)
     is_object = dataset.counts_objects and dataset.submission.row == "object"
-    return np.stack(draw(), axis=-1), np.stack(draw.number(), axis=-1) if is_object else None
+    return np.stack(draw(), axis=-1), np.stack(draw(numbered=True), axis=-1) if is_object else None

@@ -69,6 +69,22 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object
     write_text(path, text.getvalue())
 
 
+def read_csv(path: Path, columns: Sequence[str], *, remedy: str = "") -> Iterator[list[str]]:
+    """Yields the rows of a table in UTF-8, which another program may have written; `remedy` is for the error.
+
+    Raises InputError: the file is missing or damaged, or has other columns, or a row of more or fewer cells.
+    """
+    with naming(path, "be a csv in UTF-8", remedy=remedy), path.open(encoding="utf-8-sig", newline="") as file:
+        rows = filter(None, csv.reader(file))
+        if (header := next(rows, [])) != columns:
+            raise InputError(f"{path} must have the columns {columns}. Received: {header!s:.200}. {remedy}".rstrip())
+        for row in rows:
+            if len(row) != len(columns):
+                wanted = f"{len(columns)} cells a row"
+                raise InputError(f"{path} must have {wanted}. Received: {row!s:.200}. {remedy}".rstrip())
+            yield row
+
+
 def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
     """Writes JSON, indented, at once or not at all.
 

@@ -1,9 +1,10 @@
 """Mask files: layouts of folders and names, and what the values of masks mean."""
 
 import json
-import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,6 @@ from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 
 WHITE = 255
-RED_GREEN = np.array([(0, 0, 0), (250, 10, 10), (10, 250, 10)], dtype=np.uint8)
-
-
 PAIRS = {
     "suffix in folders": ("img/{i}.jpg", "gt/{i}_seg.png"),
     "prefix": ("data/image_{i}.png", "data/mask_{i}.png"),
@@ -44,6 +42,10 @@ PAIRS = {
     "words in ids": ("pics/case {i} left.png", "segm/case {i} left_manual.gif"),
     "upper case": ("Images/IMG{i}.PNG", "Ground Truth/img{i}.png"),
     "annot": ("train/{i}.png", "trainannot/{i}.png"),
+    "signs": ("images/#{n}.jpg", "masks/#{n}.png"),
+    "brackets": ("images/[2]{n}.jpg", "masks/[2]{n}.png"),
+    "stars": ("images/*{n}.jpg", "masks/*{n}.png"),
+    "accents": ("images/gr\u00f6sse{n}.jpg", "masks/gro\u0308sse{n}.png"),  # a Mac writes them as letters of their own
     "numbers in both": ("training/images/{i}_training.png", "training/1st_manual/{i}_manual1.gif"),
 }
 
@@ -75,30 +77,222 @@ def test_masks_of_test_images_are_named(tmp_path: Path) -> None:
     assert result.account["testing/label/t000.png"] == "left out: the mask of a test image"
 
 
-@pytest.mark.parametrize("pattern", ["masks/{c}/{i}.png", "{c}_masks/{i}.png", "masks/{i}_{c}.png", "{c}/{i}.png"])
-def test_a_mask_file_a_class(tmp_path: Path, pattern: str) -> None:
+@dataclass(kw_only=True)
+class Case:
+    """What masks hold, as `fill` takes it, and what is to be read, and asked."""
+
+    code: Callable[[Array], Array | Image.Image] | None = None  # what files hold of class indices
+    classes: tuple[str, ...] = ("object",)
+    asked: str | None = None  # words of a question; empty: nothing is asked
+    names: tuple[str, str] = ("images/{n}.png", "masks/{n}.png")
+    files: dict[str, str] = field(default_factory=dict)  # that name the classes
+    right: Callable[[Array], Array] | None = None  # what is read of class indices, where it is something else
+    options: dict[str, Any] = field(default_factory=dict)  # of the codec
+    tolerance: float = 0.005
+
+
+def name_masks(ending: str) -> tuple[str, str]:
+    return "images/{n}.png", f"masks/{{n}}.{ending}"
+
+
+def ignore_some(mask: Array) -> Array:
+    return np.where(np.arange(len(mask))[:, None] < 3, np.uint8(255), mask)
+
+
+THREE = ("class_1", "class_2", "class_3")
+NAMES = ("cat", "dog", "fox")
+RED_GREEN = np.array([(0, 0, 0), (250, 10, 10), (10, 250, 10)], dtype=np.uint8)
+ON_WHITE = np.array([(255, 255, 255), *RED_GREEN[1:]], dtype=np.uint8)
+CAT_DOG = "name,r,g,b\ncat,250,10,10\ndog,10,250,10\n"
+JPEG = {"quality": 95, "subsampling": 0}
+TRAIN_IDS = np.array([255, 0, 2, 11], dtype=np.uint8)
+NAMED = list(zip(("background", *NAMES), COLORS.tolist(), strict=True))
+HEX = [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in NAMED]
+LINES = [(name, "{} {} {}".format(*color)) for name, color in NAMED]
+# Files that name classes, some as a public data set has it, and what masks hold.
+LISTS = {
+    "class_dict.csv": ("name,r,g,b\nvoid,0,0,0\ncat,0,0,255\ndog,0,255,0\nfox,255,0,0\n", "color"),
+    "labelmap.txt": (
+        "# label:color_rgb:parts\n" + "".join(f"{n}:{c.replace(' ', ',')}::\n" for n, c in LINES),
+        "color",
+    ),
+    "label_colors.txt": ("".join(f"{color}\t{name}\n" for name, color in LINES), "color"),
+    "color_map.txt": ("".join(f"{name} {color}\n" for name, color in LINES), "color"),
+    "objectInfo.txt": ("Idx\tRatio\tName\n1\t0.3\tcat\n2\t0.2\tdog\n3\t0.1\tfox\n", "index"),  # ADE20K's
+    "train/_classes.csv": ("Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n", "index"),
+    "dataset.json": (
+        '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
+        "index",
+    ),
+    "classes.txt": ("_background_\ncat\ndog\nfox\n", "index"),
+    "labels.txt": ("__ignore__\n_background_\ncat\ndog\nfox\n", "index"),  # as labelme is started with
+    "classes.json": ('{"0": "background", "1": "cat", "2": "dog", "3": "fox"}', "index"),
+    "dubai/classes.json": (json.dumps({"classes": [{"title": n, "color": c} for n, c in HEX]}), "color"),
+    "class_list.json": (json.dumps({color: name for name, color in HEX}), "color"),  # A2D2's
+    "config.json": (json.dumps({"labels": [{"name": n, "color": c} for n, c in NAMED]}), "palette"),  # Mapillary's
+    "rs19-config.json": (json.dumps({"labels": [{"name": n, "color": c} for n, c in NAMED]}), "index"),  # RailSem19's
+    "category.txt": ("id\tname\n" + "".join(f"{k}\t{name}\n" for k, (name, _) in enumerate(NAMED)), "red"),
+    "gtruth_codes.tsv": ("label\tGT_code\n" + "".join(f"{n}\t{k}\n" for k, (n, _) in enumerate(NAMED)), "index"),
+}
+CASES = {
+    **{
+        name: Case(code=code, asked="covers" if name == "inverted" else "")
+        for name, code in CODINGS.items()
+        if name not in ("color", "red", "spread")
+    },
+    **{ending: Case(names=name_masks(ending)) for ending in ("npy", "gif")},
+    "webp": Case(names=name_masks("webp"), options={"lossless": True}),
+    "values": Case(classes=THREE, code=lambda mask: mask * np.uint8(50), asked="are taken for classes"),
+    "16 bits": Case(classes=THREE, code=lambda mask: mask * np.uint16(1000), asked="are taken for classes"),
+    "a value of most pixels is background, as of REFUGE's masks": Case(
+        classes=THREE[:2],
+        code=lambda mask: np.array([255, 0, 128], dtype=np.uint8)[mask],
+        asked="255 (",
+        names=("Images/{i}.png", "gts/{i}.bmp"),
+    ),
+    "ignored pixels": Case(code=ignore_some, right=ignore_some, asked="taken for ignored pixels"),
+    **{
+        name: Case(
+            classes=NAMES,
+            code=CODINGS[coding],
+            files={name: text},
+            right=(lambda mask: np.where(mask == 0, 255, mask)) if name == "class_dict.csv" else None,
+            asked="place of its row" if name == "rs19-config.json" else None,
+        )
+        for name, (text, coding) in LISTS.items()
+    },
+    "blurred colors count as the nearest of the list": Case(
+        classes=NAMES[:2],
+        code=lambda mask: RED_GREEN[mask],
+        files={"class_dict.csv": f"{CAT_DOG}background,0,0,0\n"},
+        names=name_masks("jpg"),
+        options=JPEG,
+        asked="nearest",
+        tolerance=0.03,
+    ),
+    "white around colors of a list is background": Case(
+        classes=NAMES[:2], code=lambda mask: ON_WHITE[mask], files={"class_dict.csv": CAT_DOG}
+    ),
+    "a list without background counts from one": Case(
+        classes=NAMES[:2], files={"labels.txt": "cat\ndog\n"}, asked="taken to name 1 to 2"
+    ),
+    "a list names the only class": Case(classes=("cat",), files={"classes.yaml": "classes: [background, cat]\n"}),
+    "train ids count from the road on": Case(
+        classes=("road", "building", "person"),
+        code=lambda mask: TRAIN_IDS[mask],
+        names=("leftImg8bit/{i}_leftImg8bit.png", "gtFine/{i}_gtFine_labelTrainIds.png"),
+        right=lambda mask: np.where(mask == 0, 255, mask),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_masks_hold(tmp_path: Path, name: str) -> None:
+    drawing, case = Drawing(tmp_path), CASES[name]
+    for file, text in case.files.items():
+        drawing.write(file, text)
+    fill(drawing, *case.names, num_classes=len(case.classes), code=case.code, **case.options)
+    if case.right is not None:
+        drawing.train = {image: case.right(mask).astype(np.uint8) for image, mask in drawing.train.items()}
+    _, result = import_drawn(drawing, case.tolerance)
+    assert result.classes == case.classes
+    assert all(result.account[file] == "annotation" for file in case.files)
+    asked = "; ".join(question.text for question in result.questions)
+    assert asked == "" if case.asked == "" else (case.asked or "") in asked
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "first"),
+    [
+        (("images/{n}.png", "masks/{n}.png"), lambda number: 22 + number, 1),
+        (("{n}.bmp", "{n}_anno.bmp"), lambda number: 2 + number % 4, 1),
+        (("images/{n}.png", "labels/{n}.tif"), lambda _: 3, 1000),  # they run on over all files
+    ],
+)
+def test_numbers_of_objects_are_one_class(
+    tmp_path: Path, names: tuple[str, str], count: Callable[[int], int], first: int
+) -> None:
     drawing = Drawing(tmp_path)
-    for number in range(8):
+    for number in range(10):
+        image, mask = (name.format(n=number) for name in names)
+        numbers = np.zeros(SIZE, np.uint8 if mask.endswith("bmp") else np.uint16)
+        for place, (_, part) in enumerate(drawing.add(image, number, count=count(number))):
+            numbers[part] = first + place + (3 * number if first > 1 else 0)
+        drawing.save(mask, numbers)
+    _, result = import_drawn(drawing)
+    assert result.classes == ("object",)
+    assert any("numbers of objects" in question.text for question in result.questions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("one is an image", "1 that hold hundreds.*003.png"),
+        ("all are cut out", "a color a class"),
+        ("negative", "-1"),
+        ("JPEG", "JPEG blurs"),
+        ("colors of objects", "colors of objects"),
+        ("called by task", "Label Studio calls by its task"),
+    ],
+)
+def test_masks_that_are_none_are_refused(tmp_path: Path, kind: str, words: str) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(10):
+        mask = merge(drawing.add(f"images/{number:03}.png", number, 2))
+        image = draw_image(number, mask) + np.random.default_rng(number).integers(0, 60, (*SIZE, 3), dtype=np.uint8)
+        white = np.repeat((mask > 0)[..., None] * np.uint8(255), 3, axis=-1)
+        shown = {
+            "one is an image": image if number == 3 else white,
+            "all are cut out": image * (mask > 0)[..., None],
+            "negative": -mask.astype(np.int16),
+            "JPEG": RED_GREEN[mask],
+            "colors of objects": np.stack([mask * np.uint8(20 * number + 1), mask * np.uint8(9), mask], axis=-1),
+            "called by task": white,
+        }[kind]
+        name = f"task-{number}-annotation-7{number}-by-1-tag-cat-0" if kind == "called by task" else f"{number:03}"
+        ending = {"negative": "npy", "JPEG": "jpg"}.get(kind, "png")
+        drawing.save(f"masks/{name}.{ending}", shown, **({"quality": 60} if kind == "JPEG" else {}))
+    with pytest.raises(InputError, match=words):
+        choose(list_input(tmp_path))
+
+
+@pytest.mark.parametrize("is_colored", [False, True])
+@pytest.mark.parametrize("pattern", ["masks/{c}/{i}.png", "{c}_masks/{i}.png", "masks/{i}_{c}.png", "{c}/{i}.png"])
+def test_a_mask_file_a_class(tmp_path: Path, pattern: str, is_colored: bool) -> None:
+    """A class without a file is absent from an image."""
+    drawing = Drawing(tmp_path)
+    for number in range(9):
         for index, part in drawing.add(f"images/{number:03}.png", number, 3):
+            if (number + index) % 4 == 0:
+                drawing.train[f"images/{number:03}.png"][part] = 0
+                continue
             name = pattern.format(c=("bone", "fat", "skin")[index - 1], i=f"{number:03}")
-            drawing.save(name, part.astype(np.uint8) * np.uint8(WHITE))
+            drawing.save(name, COLORS[part * index] if is_colored else part * np.uint8(WHITE))
     _, result = import_drawn(drawing)
     assert result.classes == ("bone", "fat", "skin")
     assert not result.overlapping
     assert result.questions
 
 
-def test_a_class_without_a_file_is_absent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("image", "mask", "count", "is_asked"),
+    [
+        ("images/{i}.png", "masks/{i}_{k}.png", None, False),
+        ("{i}/images/{i}.png", "{i}/masks/{h}.png", None, False),
+        ("images/{i}.png", "objects/{i}/{k}.png", None, False),
+        ("{i}/image.png", "{i}/masks/{k}.png", 3, True),  # as many of each image: classes?
+        ("images/{k1}.png", "masks/{k1}/{k}.png", 2, True),  # numbers of objects are those of images, too
+    ],
+)
+def test_a_mask_file_an_object(tmp_path: Path, image: str, mask: str, count: int | None, is_asked: bool) -> None:
     drawing = Drawing(tmp_path)
-    for number in range(9):
-        objects = drawing.add(f"images/{number:03}.png", number, 2)
-        for index, part in objects:
-            if (number + index) % 3:
-                drawing.save(f"masks/{'ab'[index - 1]}x/{number:03}.png", part.astype(np.uint8) * np.uint8(WHITE))
-            else:
-                drawing.train[f"images/{number:03}.png"][part] = 0
+    for number in range(8):
+        names = {"i": f"{number:03}", "k1": number + 1}
+        for place, (_, part) in enumerate(drawing.add(image.format(**names), number, count=count or 1 + number % 4)):
+            words = {"k": place + 1, "h": f"{number * 7919 + place * 104729:x}"}
+            drawing.save(mask.format(**names, **words), part * np.uint8(WHITE))
     _, result = import_drawn(drawing)
-    assert result.classes == ("ax", "bx")
+    assert any("taken for a file an object" in question.text for question in result.questions) == is_asked
 
 
 def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
@@ -112,28 +306,6 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     _, result = import_drawn(drawing)
     assert result.classes == ("cup", "disc")
     assert result.overlapping
-
-
-@pytest.mark.parametrize("pattern", ["masks/{i}_{k}.png", "{i}/masks/{h}.png", "objects/{i}/{k}.png"])
-def test_a_mask_file_an_object(tmp_path: Path, pattern: str) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(8):
-        image = f"{number:03}/images/{number:03}.png" if pattern.startswith("{i}") else f"images/{number:03}.png"
-        objects = drawing.add(image, number, count=1 + number % 4)
-        for place, (_, part) in enumerate(objects):
-            words = {"i": f"{number:03}", "k": place, "h": f"{number * 7919 + place * 104729:x}"}
-            drawing.save(pattern.format(**words), part.astype(np.uint8) * np.uint8(WHITE))
-    import_drawn(drawing)
-
-
-def test_files_of_numbers_are_objects_though_each_image_has_as_many(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(8):
-        objects = drawing.add(f"{number:03}/image.png", number, count=3)
-        for place, (_, part) in enumerate(objects):
-            drawing.save(f"{number:03}/masks/{place}.png", part.astype(np.uint8) * np.uint8(WHITE))
-    _, result = import_drawn(drawing)
-    assert [question.choices for question in result.questions if question.field == "source.files"] == [('"class"',)]
 
 
 def test_channels_in_files_of_their_own_are_refused_by_name(tmp_path: Path) -> None:
@@ -197,90 +369,6 @@ def test_the_field_of_view_is_no_class(tmp_path: Path) -> None:
     assert any("field of view" in question.text for question in result.questions)
 
 
-@pytest.mark.parametrize("coding", [name for name in CODINGS if name not in ("color", "red", "spread")])
-def test_codings_of_one_class(tmp_path: Path, coding: str) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "images/{n}.png", "masks/{n}.png", code=CODINGS[coding])
-    _, result = import_drawn(drawing)
-    assert bool(result.questions) == (coding == "inverted")
-
-
-@pytest.mark.parametrize("ending", ["npy", "webp", "gif"])
-def test_endings(tmp_path: Path, ending: str) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "images/{n}.png", f"masks/{{n}}.{ending}", **({"lossless": True} if ending == "webp" else {}))
-    import_drawn(drawing)
-
-
-@pytest.mark.parametrize("values", [(50, 100, 150), (1000, 2000, 3000)])
-def test_values_of_several_classes(tmp_path: Path, values: tuple[int, ...]) -> None:
-    drawing = Drawing(tmp_path)
-    table = np.array([0, *values], dtype=np.uint16 if max(values) > 255 else np.uint8)
-    fill(drawing, "images/{n}.png", "masks/{n}.png", num_classes=3, code=lambda mask: table[mask])
-    _, result = import_drawn(drawing)
-    assert result.classes == ("class_1", "class_2", "class_3")
-    assert any(question.field == "classes" for question in result.questions)
-
-
-NAMED = list(zip(("background", "cat", "dog", "fox"), COLORS.tolist(), strict=True))
-HEX = [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in NAMED]
-LINES = [(name, "{} {} {}".format(*color)) for name, color in NAMED]
-# Files that name classes, some as a public data set has it, and what masks hold.
-LISTS = {
-    "class_dict.csv": ("name,r,g,b\nvoid,0,0,0\ncat,0,0,255\ndog,0,255,0\nfox,255,0,0\n", "color"),
-    "labelmap.txt": (
-        "# label:color_rgb:parts\n" + "".join(f"{n}:{c.replace(' ', ',')}::\n" for n, c in LINES),
-        "color",
-    ),
-    "label_colors.txt": ("".join(f"{color}\t{name}\n" for name, color in LINES), "color"),
-    "color_map.txt": ("".join(f"{name} {color}\n" for name, color in LINES), "color"),
-    "objectInfo.txt": ("Idx\tRatio\tName\n1\t0.3\tcat\n2\t0.2\tdog\n3\t0.1\tfox\n", "index"),  # ADE20K's
-    "train/_classes.csv": ("Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n", "index"),
-    "dataset.json": (
-        '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
-        "index",
-    ),
-    "classes.txt": ("_background_\ncat\ndog\nfox\n", "index"),
-    "labels.txt": ("__ignore__\n_background_\ncat\ndog\nfox\n", "index"),  # as labelme is started with
-    "classes.json": ('{"0": "background", "1": "cat", "2": "dog", "3": "fox"}', "index"),
-    "dubai/classes.json": (json.dumps({"classes": [{"title": n, "color": c} for n, c in HEX]}), "color"),
-    "class_list.json": (json.dumps({color: name for name, color in HEX}), "color"),  # A2D2's
-    "config.json": (json.dumps({"labels": [{"name": n, "color": c} for n, c in NAMED]}), "palette"),  # Mapillary's
-    "rs19-config.json": (json.dumps({"labels": [{"name": n, "color": c} for n, c in NAMED]}), "index"),  # RailSem19's
-    "category.txt": ("id\tname\n" + "".join(f"{k}\t{name}\n" for k, (name, _) in enumerate(NAMED)), "red"),
-    "gtruth_codes.tsv": ("label\tGT_code\n" + "".join(f"{n}\t{k}\n" for k, (n, _) in enumerate(NAMED)), "index"),
-}
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_lists_of_classes(tmp_path: Path, name: str) -> None:
-    drawing, (text, coding) = Drawing(tmp_path), LISTS[name]
-    drawing.write(name, text)
-    fill(drawing, "images/{n}.png", "masks/{n}.png", num_classes=3, code=CODINGS[coding])
-    if name == "class_dict.csv":
-        drawing.train = {image: np.where(mask == 0, 255, mask) for image, mask in drawing.train.items()}
-    _, result = import_drawn(drawing)
-    assert result.classes == ("cat", "dog", "fox")
-    assert result.account[name] == "annotation"
-    assert any("place of its row" in question.text for question in result.questions) == (name == "rs19-config.json")
-
-
-def test_blurred_colors_count_as_the_nearest_of_the_list(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    drawing.write("class_dict.csv", "name,r,g,b\nbackground,0,0,0\ncat,250,10,10\ndog,10,250,10\n")
-    options = {"num_classes": 2, "code": lambda mask: RED_GREEN[mask], "quality": 95, "subsampling": 0}
-    fill(drawing, "images/{n}.png", "masks/{n}.jpg", **options)
-    _, result = import_drawn(drawing, tolerance=0.03)
-    assert any("nearest" in question.text for question in result.questions)
-
-
-def test_several_classes_as_jpeg_without_a_list_are_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "images/{n}.png", "masks/{n}.jpg", num_classes=2, code=lambda mask: RED_GREEN[mask], quality=60)
-    with pytest.raises(InputError, match="JPEG blurs"):
-        import_drawn(drawing)
-
-
 @pytest.mark.parametrize("num_slips", [0, 2])
 def test_palettes_that_differ_are_looked_up(tmp_path: Path, num_slips: int) -> None:
     drawing = Drawing(tmp_path)
@@ -309,29 +397,6 @@ def test_palettes_that_differ_are_looked_up(tmp_path: Path, num_slips: int) -> N
         (drawn,) = result.read_layers(sample)
         np.testing.assert_array_equal(drawn, wanted[sample.id])
     assert any("a slip" in question.text for question in result.questions) == bool(num_slips)
-
-
-def test_numbers_of_objects_are_one_class(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(6):
-        objects = drawing.add(f"images/{number}.png", number, count=22 + number)
-        numbers = np.zeros(SIZE, dtype=np.uint16)
-        for place, (_, part) in enumerate(objects, start=1):
-            numbers[part] = place
-        drawing.save(f"masks/{number}.png", numbers)
-    _, result = import_drawn(drawing)
-    assert any("numbers of objects" in question.text for question in result.questions)
-
-
-def test_ignored_pixels_are_a_question(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(6):
-        mask = merge(drawing.add(f"images/{number}.png", number))
-        mask[:3] = WHITE
-        drawing.train[f"images/{number}.png"] = mask
-        drawing.save(f"masks/{number}.png", mask)
-    _, result = import_drawn(drawing)
-    assert any(question.field == "source.ignored" for question in result.questions)
 
 
 def test_images_of_a_list_called_test_are_test_images(tmp_path: Path) -> None:
@@ -522,103 +587,6 @@ def test_photographs_before_a_plain_wall_are_no_masks(tmp_path: Path) -> None:
     import_drawn(drawing)
 
 
-def test_masks_in_which_every_pixel_is_of_a_class_fit_their_images(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for place in range(6):
-        mask = merge(draw_objects(place, 2)) + np.uint8(1)
-        drawing.train[f"images/{place}.png"] = mask
-        drawing.save(f"images/{place}.png", draw_image(place, mask))
-        drawing.save(f"masks/{place}.png", mask)
-    _, result = import_drawn(drawing)
-    assert not any("edges" in question.text for question in result.questions)
-
-
-@pytest.mark.parametrize("signs", ["#", "[2]", "*", "größe_"])
-def test_signs_and_accents_in_names(tmp_path: Path, signs: str) -> None:
-    """Masks come from a Mac, which writes an accent as a letter of its own."""
-    drawing = Drawing(tmp_path)
-    image, mask = (unicodedata.normalize(form, signs) for form in ("NFC", "NFD"))
-    fill(drawing, f"images/{image}{{n}}.jpg", f"masks/{mask}{{n}}.png")
-    import_drawn(drawing)
-
-
-def test_numbers_of_files_that_are_numbers_of_images_too(tmp_path: Path) -> None:
-    """Image 1 has masks 1 and 2, as image 2 has: are these objects, or classes?"""
-    drawing = Drawing(tmp_path)
-    for number in range(1, 9):
-        objects = drawing.add(f"images/{number}.png", number, 2)
-        drawing.train[f"images/{number}.png"][:] = merge(objects) > 0
-        for index, part in objects:
-            drawing.save(f"masks/{number}/{index}.png", part.astype(np.uint8) * 255)
-    _, result = import_drawn(drawing)
-    assert any("taken for a file an object" in question.text for question in result.questions)
-
-
-def test_numbers_that_run_on_over_all_files_are_of_objects(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(10):
-        objects = drawing.add(f"images/{number}.png", number, count=3)
-        labels = np.zeros(SIZE, np.uint16)
-        for place, (_, part) in enumerate(objects):
-            labels[part] = 1000 + 3 * number + place
-        drawing.save(f"labels/{number}.tif", Image.fromarray(labels))
-    _, result = import_drawn(drawing)
-    assert any("numbers of objects" in question.text for question in result.questions)
-
-
-def test_a_list_of_classes_without_background_counts_from_one(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
-    drawing.write("labels.txt", "cat\ndog\n")
-    _, result = import_drawn(drawing)
-    assert result.classes == ("cat", "dog")
-    assert any("taken to name 1 to 2" in question.text for question in result.questions)
-
-
-def test_a_list_names_the_only_class(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "images/{i}.png", "masks/{i}.png")
-    drawing.write("classes.yaml", "classes: [background, cat]\n")
-    _, result = import_drawn(drawing)
-    assert result.classes == ("cat",)
-
-
-@pytest.mark.parametrize("kind", ["one is an image", "all are cut out", "negative"])
-def test_masks_that_are_none_are_refused(tmp_path: Path, kind: str) -> None:
-    drawing = Drawing(tmp_path)
-    ending = "npy" if kind == "negative" else "png"
-    fill(
-        drawing,
-        "images/{i}.png",
-        f"masks/{{i}}.{ending}",
-        code=lambda mask: mask if ending == "png" else -mask.astype(np.int16),
-    )
-    for number in range(8 if kind != "negative" else 0):
-        mask = merge(draw_objects(number))
-        image = draw_image(number, mask) + np.random.default_rng(number).integers(0, 60, (*SIZE, 3), dtype=np.uint8)
-        shown = image if number == 3 else np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1)
-        drawing.save(f"masks/{number:03}.png", image * mask[..., None] if kind == "all are cut out" else shown)
-    words = {"one is an image": "1 that hold hundreds.*003.png", "all are cut out": "a color a class", "negative": "-1"}
-    with pytest.raises(InputError, match=words[kind]):
-        choose(list_input(tmp_path))
-
-
-def test_masks_that_label_studio_calls_by_task_are_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "images/{n}.png", "masks/task-{n}-annotation-7{n}-by-1-tag-cat-0.png")
-    with pytest.raises(InputError, match="Label Studio calls by its task"):
-        choose(list_input(tmp_path))
-
-
-def test_white_around_colors_of_a_list_is_background(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    white = np.array([(255, 255, 255), *RED_GREEN[1:]], dtype=np.uint8)
-    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2, code=lambda mask: white[mask])
-    drawing.write("class_dict.csv", "name,r,g,b\ncat,250,10,10\ndog,10,250,10\n")
-    _, result = import_drawn(drawing)
-    assert result.classes == ("cat", "dog")
-
-
 @pytest.mark.parametrize("pattern", ["{kind}/images/{i}.jpg", "{kind}_{i}.jpg"])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_kinds_of_images_are_no_groups(tmp_path: Path, pattern: str, mixed: bool) -> None:
@@ -638,3 +606,14 @@ def test_kinds_of_images_are_no_groups(tmp_path: Path, pattern: str, mixed: bool
         assert groups == {"crack", "dent", "good", "hole", "spot", "stain"} and "groups are" in asked[0]
     else:
         assert groups == {""} and "tell kinds of images, one without objects" in asked[0]
+
+
+def test_masks_in_which_every_pixel_is_of_a_class_fit_their_images(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for place in range(6):
+        mask = merge(draw_objects(place, 2)) + np.uint8(1)
+        drawing.train[f"images/{place}.png"] = mask
+        drawing.save(f"images/{place}.png", draw_image(place, mask))
+        drawing.save(f"masks/{place}.png", mask)
+    _, result = import_drawn(drawing)
+    assert not any("edges" in question.text for question in result.questions)

@@ -4,6 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from unets.dataset.importers.search import choose, read, read_input
 from unets.errors import InputError
 
 NAMES = ("cat", "dog")
+Drawn = dict[str, list[tuple[int, Array]]]  # the objects of each image
 
 
 def trace(mask: Array) -> list[list[float]]:
@@ -118,18 +120,13 @@ def count_runs(mask: Array, order: str) -> list[int]:
     return np.diff([0, *edges, flat.size]).tolist()
 
 
-def draw_all(
-    drawing: Drawing, folder: str = "images", count: int = 6, ending: str = "png"
-) -> dict[str, list[tuple[int, Array]]]:
-    return {
-        f"{folder}/im{number}.{ending}": drawing.add(f"{folder}/im{number}.{ending}", number, 2)
-        for number in range(count)
-    }
+def draw_all(drawing: Drawing, folder: str = "images", count: int = 6, ending: str = "png") -> Drawn:
+    quality = {"quality": 95} if ending == "jpg" else {}
+    images = {number: f"{folder}/im{number}.{ending}" for number in range(count)}
+    return {image: drawing.add(image, number, 2, **quality) for number, image in images.items()}
 
 
-def write_coco(
-    drawing: Drawing, name: str, drawn: dict[str, list[tuple[int, Array]]], *, runs: bool = False, **more: object
-) -> None:
+def write_coco(drawing: Drawing, name: str, drawn: Drawn, *, runs: bool = False, **more: object) -> None:
     images = [
         {"id": k, "file_name": image.split("/")[-1], "height": SIZE[0], "width": SIZE[1]}
         for k, image in enumerate(drawn)
@@ -147,14 +144,6 @@ def write_coco(
             )
     categories = [{"id": 10 * (k + 1), "name": name, "supercategory": "animal"} for k, name in enumerate(NAMES)]
     drawing.write(name, json.dumps({"images": images, "annotations": areas, "categories": categories, **more}))
-
-
-@pytest.mark.parametrize("runs", [False, True])
-def test_coco(tmp_path: Path, runs: bool) -> None:
-    drawing = Drawing(tmp_path)
-    write_coco(drawing, "annotations/instances_default.json", draw_all(drawing), runs=runs)
-    _, result = import_drawn(drawing)
-    assert result.classes == NAMES
 
 
 def test_coco_a_file_a_split_with_names_that_repeat(tmp_path: Path) -> None:
@@ -218,7 +207,7 @@ def test_coco_images_without_annotation_are_a_question(tmp_path: Path) -> None:
     drawing.train = annotated
     other = read(list_input(tmp_path), source.model_copy(update={"missing": "leave_out_all"}))
     assert not find_faults(drawing, other)
-    assert other.account["images/bare.png"] == "left out: an image without annotation"
+    assert other.account["images/bare.png"] == "left out: an image without a mask"
 
 
 def test_coco_crowds_are_ignored(tmp_path: Path) -> None:
@@ -255,30 +244,6 @@ def test_coco_without_its_images_is_refused(tmp_path: Path) -> None:
         choose(list_input(tmp_path))
 
 
-def write_yolo(drawing: Drawing, image: str, label: str, objects: list[tuple[int, Array]]) -> None:
-    lines = [
-        f"{index - 1} " + " ".join(f"{x / SIZE[1]:.6f} {y / SIZE[0]:.6f}" for x, y in shift(trace(part)))
-        for index, part in objects
-    ]
-    drawing.write(label, "\n".join(lines) + "\n")
-
-
-@pytest.mark.parametrize("names", ["names: [cat, dog]", "names:\n  0: cat\n  1: dog", "nc: 2\nnames:\n- cat\n- dog"])
-def test_yolo(tmp_path: Path, names: str) -> None:
-    drawing = Drawing(tmp_path)
-    drawing.write("data.yaml", f"train: ../train/images\nval: ../valid/images\n{names}\n")
-    for split in ("train", "valid"):
-        for number in range(5):
-            image = f"{split}/images/a{number}.jpg"
-            objects = drawing.add(image, number, 2, quality=95)
-            if number == 3:
-                drawing.train[image][:] = 0
-                objects = []
-            write_yolo(drawing, image, f"{split}/labels/a{number}.txt", objects)
-    _, result = import_drawn(drawing)
-    assert result.classes == NAMES
-
-
 def encode_png(mask: Array) -> bytes:
     content = BytesIO()
     Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(content, format="PNG")
@@ -288,29 +253,6 @@ def encode_png(mask: Array) -> bytes:
 def box(mask: Array) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-@pytest.mark.parametrize("as_mask", [False, True])
-def test_labelme(tmp_path: Path, as_mask: bool) -> None:
-    drawing = Drawing(tmp_path)
-    for image, objects in draw_all(drawing, "photos", ending="jpg").items():
-        shapes = []
-        for index, part in objects:
-            top, left, bottom, right = box(part)
-            if as_mask:
-                text = base64.b64encode(encode_png(part[top:bottom, left:right])).decode()
-                points = [[left, top], [right - 1, bottom - 1]]
-                shapes.append({"label": NAMES[index - 1], "shape_type": "mask", "points": points, "mask": text})
-            else:
-                shapes.append({"label": NAMES[index - 1], "shape_type": "polygon", "points": shift(trace(part))})
-        shapes.append({"label": "note", "shape_type": "point", "points": [[1, 1]]})
-        content = {"version": "5", "shapes": shapes, "imagePath": f"..\\photos\\{image[7:]}", "imageData": None}
-        drawing.write(
-            f"labels/{image[7:-4]}.json", json.dumps({**content, "imageHeight": SIZE[0], "imageWidth": SIZE[1]})
-        )
-    _, result = import_drawn(drawing)
-    assert result.classes == NAMES
-    assert any("have no area" in question.text for question in result.questions)
 
 
 def pack_brush(mask: Array) -> list[int]:
@@ -327,11 +269,35 @@ def pack_brush(mask: Array) -> list[int]:
     return [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
 
 
-@pytest.mark.parametrize("kind", ["polygonlabels", "brushlabels"])
-def test_label_studio(tmp_path: Path, kind: str) -> None:
-    drawing = Drawing(tmp_path)
+def write_yolo(drawing: Drawing, drawn: Drawn, names: str) -> None:
+    drawing.write("data.yaml", f"train: ../train/images\nval: ../valid/images\n{names}\n")
+    drawing.train["train/images/im3.jpg"][:] = 0
+    for image, objects in (drawn | {"train/images/im3.jpg": []}).items():
+        lines = [
+            f"{index - 1} " + " ".join(f"{x / SIZE[1]:.6f} {y / SIZE[0]:.6f}" for x, y in shift(trace(part)))
+            for index, part in objects
+        ]
+        drawing.write(image.replace("/images/", "/labels/").replace("jpg", "txt"), "\n".join(lines) + "\n")
+
+
+def write_labelme(drawing: Drawing, drawn: Drawn, as_mask: bool) -> None:
+    for image, objects in drawn.items():
+        shapes: list[dict[str, Any]] = [{"label": "note", "shape_type": "point", "points": [[1, 1]]}]
+        for index, part in objects:
+            top, left, bottom, right = box(part)
+            text = base64.b64encode(encode_png(part[top:bottom, left:right])).decode()
+            points = [[left, top], [right - 1, bottom - 1]]
+            polygon = {"shape_type": "polygon", "points": shift(trace(part))}
+            shape = {"shape_type": "mask", "points": points, "mask": text} if as_mask else polygon
+            shapes.append({"label": NAMES[index - 1], **shape})
+        content = {"version": "5", "shapes": shapes, "imagePath": f"..\\photos\\{image[7:]}", "imageData": None}
+        content |= {"imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+        drawing.write(f"labels/{image[7:-4]}.json", json.dumps(content))
+
+
+def write_label_studio(drawing: Drawing, drawn: Drawn, kind: str) -> None:
     tasks = []
-    for image, objects in draw_all(drawing).items():
+    for image, objects in drawn.items():
         results = []
         for index, part in objects:
             points = [[x / SIZE[1] * 100, y / SIZE[0] * 100] for x, y in shift(trace(part))]
@@ -341,17 +307,13 @@ def test_label_studio(tmp_path: Path, kind: str) -> None:
         link = f"/data/upload/7/1a2b3c4d-{image.split('/')[-1]}"
         tasks.append({"id": len(tasks), "data": {"image": link}, "annotations": [{"result": results}]})
     drawing.write("project-7.json", json.dumps(tasks))
-    _, result = import_drawn(drawing)
-    assert result.classes == NAMES
 
 
-@pytest.mark.parametrize("as_mask", [False, True])
-def test_cvat(tmp_path: Path, as_mask: bool) -> None:
-    drawing = Drawing(tmp_path)
+def write_cvat(drawing: Drawing, drawn: Drawn, as_mask: bool) -> None:
     parts = ["<annotations><version>1.1</version><meta><job><labels>"]
-    parts += [f"<label><name>{name}</name><color>#ff0000</color></label>" for name in ("dog", "cat")]
+    parts += [f"<label><name>{name}</name><color>#ff0000</color></label>" for name in NAMES[::-1]]
     parts += ["</labels></job></meta>"]
-    for number, (image, objects) in enumerate(draw_all(drawing).items()):
+    for number, (image, objects) in enumerate(drawn.items()):
         parts.append(f'<image id="{number}" name="{image.split("/")[-1]}" width="{SIZE[1]}" height="{SIZE[0]}">')
         for index, part in objects:
             top, left, bottom, right = box(part)
@@ -363,17 +325,12 @@ def test_cvat(tmp_path: Path, as_mask: bool) -> None:
         parts.append("</image>")
     drawing.write("annotations.xml", "".join([*parts, "</annotations>"]))
     drawing.train = {image: np.array([0, 2, 1], np.uint8)[mask] for image, mask in drawing.train.items()}
-    _, result = import_drawn(drawing)
-    assert result.classes == ("dog", "cat")
 
 
-@pytest.mark.parametrize("as_bitmap", [False, True])
-def test_supervisely(tmp_path: Path, as_bitmap: bool) -> None:
-    drawing = Drawing(tmp_path)
-    drawing.write(
-        "meta.json", json.dumps({"classes": [{"title": name, "color": "#aabbcc"} for name in NAMES], "tags": []})
-    )
-    for image, objects in draw_all(drawing, "ds0/img", ending="jpg").items():
+def write_supervisely(drawing: Drawing, drawn: Drawn, as_bitmap: bool) -> None:
+    classes = [{"title": name, "color": "#aabbcc"} for name in NAMES]
+    drawing.write("meta.json", json.dumps({"classes": classes, "tags": []}))
+    for image, objects in drawn.items():
         entries = []
         for index, part in objects:
             top, left, bottom, right = box(part)
@@ -384,8 +341,34 @@ def test_supervisely(tmp_path: Path, as_bitmap: bool) -> None:
             entries.append(entry | (bitmap if as_bitmap else points))
         content = {"size": {"height": SIZE[0], "width": SIZE[1]}, "objects": entries, "tags": []}
         drawing.write(image.replace("/img/", "/ann/") + ".json", json.dumps(content))
+
+
+# How each format is written, and the folders that its images lie in.
+FORMATS: dict[str, tuple[Callable[[Drawing, Drawn], None], tuple[str, ...]]] = {
+    "coco": (lambda drawing, drawn: write_coco(drawing, "annotations/default.json", drawn), ("images",)),
+    "coco runs": (lambda drawing, drawn: write_coco(drawing, "coco.json", drawn, runs=True), ("images",)),
+    "yolo": (partial(write_yolo, names="names: [cat, dog]"), ("train/images", "valid/images")),
+    "yolo numbers": (partial(write_yolo, names="names:\n  0: cat\n  1: dog"), ("train/images", "valid/images")),
+    "yolo lines": (partial(write_yolo, names="nc: 2\nnames:\n- cat\n- dog"), ("train/images", "valid/images")),
+    "labelme": (partial(write_labelme, as_mask=False), ("photos",)),
+    "labelme masks": (partial(write_labelme, as_mask=True), ("photos",)),
+    "label_studio": (partial(write_label_studio, kind="polygonlabels"), ("images",)),
+    "label_studio brush": (partial(write_label_studio, kind="brushlabels"), ("images",)),
+    "cvat polygons": (partial(write_cvat, as_mask=False), ("images",)),
+    "cvat": (partial(write_cvat, as_mask=True), ("images",)),
+    "supervisely": (partial(write_supervisely, as_bitmap=False), ("ds0/img",)),
+    "supervisely bitmaps": (partial(write_supervisely, as_bitmap=True), ("ds0/img",)),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(tmp_path: Path, name: str) -> None:
+    drawing, (write, folders) = Drawing(tmp_path), FORMATS[name]
+    ending = "png" if folders == ("images",) else "jpg"
+    write(drawing, {i: objects for folder in folders for i, objects in draw_all(drawing, folder, 5, ending).items()})
     _, result = import_drawn(drawing)
-    assert result.classes == NAMES
+    assert result.classes == (NAMES[::-1] if name.startswith("cvat") else NAMES)  # in the file's own order
+    assert any("have no area" in question.text for question in result.questions) == name.startswith("labelme")
 
 
 @pytest.mark.parametrize("as_project", [False, True])

@@ -8,7 +8,6 @@ import pytest
 
 from tests.dataset.importers.drawing import (
     CODINGS,
-    COLORS,
     SIZE,
     Drawing,
     draw_image,
@@ -36,27 +35,6 @@ def test_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         drawing.write(f"{number:03}_json/label_names.txt", "\n".join(names))
     with pytest.raises(InputError, match=r"1 is 'dog' in 000_json.*'cat' in 001_json"):
         choose(list_input(tmp_path))
-
-
-def test_train_ids_count_from_the_road_on(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "leftImg8bit/{i}_leftImg8bit.png", "gtFine/{i}_gtFine_labelTrainIds.png", num_classes=3)
-    ids = np.array([255, 0, 2, 11], dtype=np.uint8)
-    for number in range(8):
-        mask = merge(draw_objects(number, 3))
-        drawing.save(f"gtFine/{number:03}_gtFine_labelTrainIds.png", ids[mask])
-        drawing.train[f"leftImg8bit/{number:03}_leftImg8bit.png"] = np.where(mask == 0, 255, mask).astype(np.uint8)
-    _, result = import_drawn(drawing)
-    assert result.classes == ("road", "building", "person")
-
-
-def test_a_value_of_most_pixels_is_background_and_asked(tmp_path: Path) -> None:
-    """Of REFUGE's masks: 0 is the cup, 128 the disc, 255 what is around."""
-    drawing = Drawing(tmp_path)
-    values = np.array([255, 0, 128], dtype=np.uint8)
-    fill(drawing, "Images/{i}.png", "gts/{i}.bmp", num_classes=2, code=lambda mask: values[mask])
-    _, result = import_drawn(drawing)
-    assert any("255 (" in question.text and "for background" in question.text for question in result.questions)
 
 
 def test_bitmaps_of_one_bit(tmp_path: Path) -> None:
@@ -114,7 +92,8 @@ def test_frames_of_one_number_are_no_copies(tmp_path: Path) -> None:
         for number in range(5):
             objects = drawing.add(f"seq{video}/Images/{number:06}.png", 10 * video + number)
             drawing.save(f"seq{video}/Labels/{number:06}.png", merge(objects) * np.uint8(255))
-    import_drawn(drawing)
+    _, result = import_drawn(drawing)
+    assert {sample.group for sample in result.samples} == {f"seq{video}" for video in range(4)}
 
 
 def test_images_without_a_defect_are_a_question(tmp_path: Path) -> None:
@@ -166,39 +145,6 @@ def test_classes_are_read_and_not_what_is_of_any_class(tmp_path: Path) -> None:
         drawing.save(f"visibility/{number:03}.png", (mask > 0).astype(np.uint8) * np.uint8(255))
     _, result = import_drawn(drawing)
     assert result.classes == ("class_1", "class_2")
-
-
-def test_few_objects_in_each_image_are_numbers_too(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(8):
-        objects = drawing.add(f"{number}.bmp", number, count=2 + number % 4)
-        numbers = np.zeros(SIZE, dtype=np.uint8)
-        for place, (_, part) in enumerate(objects, start=1):
-            numbers[part] = place
-        drawing.save(f"{number}_anno.bmp", numbers)
-    _, result = import_drawn(drawing)
-    assert "numbers of objects" in list_questions(result)
-
-
-def test_colors_of_objects_are_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(10):
-        objects = drawing.add(f"images/{number}.png", number, count=3)
-        colors = np.zeros((*SIZE, 3), dtype=np.uint8)
-        for place, (_, part) in enumerate(objects):
-            colors[part] = (20 * number + place, 7 * place, 90)
-        drawing.save(f"labels/{number}.png", colors)
-    with pytest.raises(InputError, match="colors of objects"):
-        choose(list_input(tmp_path))
-
-
-def test_files_of_one_class_may_be_colored(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for number in range(8):
-        for index, part in drawing.add(f"images/{number}.png", number, 2):
-            drawing.save(f"masks/{('cat', 'dog')[index - 1]}/{number}.png", COLORS[part * (index + 1)])
-    _, result = import_drawn(drawing)
-    assert result.classes == ("cat", "dog")
 
 
 def test_coco_as_it_is_downloaded(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Importers: from a folder in any layout to an `Import`: samples, classes, an account of all files, questions.
 
-listing      all files, in folders and zips
-search       which importer: that of the config's `source`; for `unets new` all, of which the best is taken
-masks, run_lengths, table, polygons (with a parser a format: coco, yolo, ...)
-             an importer each: finds images and their masks, and begins an `Import` (base)
-draws        a mask that is not canonical is a `Draw`, which the import calls once: files, run lengths, areas
-assemble     completes the `Import`: ids, groups, sizes, channels, orientation
+1. `listing` lists all files, in folders and zips. `search` finds the importer: that of the config's `source`; for
+   `unets new` all look, and the one that explains most is taken.
+2. The importer finds images and their masks, and begins an `Import` (`base`):
 
-What they ask: names (which file belongs to which), class_lists and meaning (what values of masks mean), groups (what
-must not be split), edges (does a mask fit its image).
+       masks         files beside images, paired by their names (`names`)
+       table         a csv of paths, or by hand
+       run_lengths   a csv of run lengths
+       polygons      what a parser finds: `coco`, `yolo`, `labelme`, `label_studio`, `cvat`, `supervisely`, `via`
+
+3. What values of mask files mean is found by lists of classes (`class_lists`) and by what they look like (`meaning`). A
+   mask in another form is a `Draw` (`draws`), which the import calls once: files, run lengths, or areas.
+4. `assemble` completes the `Import`: sizes, channels, orientation (`edges`: does a mask fit its image?), ids, and
+   groups, which must not be split (`groups`).
+
+What the files do not settle becomes a question, wherever it turns up: `Import.ask`.
 """

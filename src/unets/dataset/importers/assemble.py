@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from unets.config import SizeHW, Source
+from unets.config import SizeHW
 from unets.data.files import read_bytes
 from unets.data.pixels import DEEP, Header, decode, read_values
 from unets.dataset.importers.base import Import, ImportedSample
-from unets.dataset.importers.draws import Drawn, merge_layers
+from unets.dataset.importers.draws import Stretched, merge_layers
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.groups import find_groups
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, stem_of
@@ -25,53 +25,38 @@ _SLACK = 0.02  # share of a side by which a mask may differ from its image, and 
 _MOST_CHANNELS = 12
 
 
-def assemble(
-    found: Import,
-    source: Source,
-    *,
-    train: Mapping[str, Drawn],
-    test: Iterable[str] = (),
-    ids: Mapping[str, str] | None = None,
-    groups: Mapping[str, tuple[str, str]] | None = None,
-) -> Import:
-    """Completes what an importer found by its samples, what its images are like, and an account of all files.
+def assemble(found: Import, samples: Iterable[ImportedSample], *, has_groups: bool = False) -> Import:
+    """Completes what an importer found by names, groups and sizes of its samples, and an account of all files.
 
-    `train` has the mask of each training image, `ids` those of images whose ids are not their names, `groups` (group,
-    view) of each image; None: they are looked for. Raises InputError: there are too few training images, an id comes
+    Groups are looked for, unless samples have them. Raises InputError: there are too few training images, an id comes
     twice, files cannot be read, or masks have another size than their images.
     """
-    listing = found.listing
+    listing, source, given = found.listing, found.source, {sample.image: sample for sample in samples}
+    train = {image: sample for image, sample in given.items() if sample.draw}
     if len(train) < 2:
         raise InputError(
             f"a data set must have at least 2 training images with masks, to be split. Received: {len(train)}"
             + (f", {next(iter(train))}" if train else "")
         )
-    if source.test_images is not None:
-        test = select(listing.rasters, source.test_images)
-    test = sorted(set(test) - train.keys())
+    chosen: Iterable[str] = given if source.test_images is None else select(listing.rasters, source.test_images)
+    test = sorted(set(chosen) - train.keys())
     headers = _read_headers(listing, [*train, *test])
-    facts = _describe_images(found, headers, train)
-    found.fields = facts | found.fields
+    found.fields = _describe_images(found, headers, train) | found.fields
     train = _fit_sizes(found, train, headers)
-    named = _name_samples([*train, *test], ids or {})
-    if groups is None or source.group is not None:
-        groups = find_groups(found, train, named, source.group)
-    samples = []
-    for path, id_ in named.items():
-        group, view = groups.get(path, ("", ""))
-        sample = ImportedSample(id=id_, split="test", image=path, group=group, view=view)
-        if drawn := train.get(path):
-            sample = replace(sample, split="train", mask=drawn.mask, draw=drawn)
-        samples.append(sample)
-    found.samples = tuple(sorted(samples, key=lambda sample: sample.id))
+    named = _name_samples([*train.values(), *(given.get(image, ImportedSample(image=image)) for image in test)])
+    if not has_groups or source.group is not None:
+        groups = find_groups(found, named)
+        parted = ((sample, groups.get(sample.image, ("", ""))) for sample in named)
+        named = [replace(sample, group=group, view=view) for sample, (group, view) in parted]
+    found.samples = tuple(sorted(named, key=lambda sample: sample.id))
     found.account |= dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
     found.account = _complete_account(listing, found.account)
     return found
 
 
-def list_rasters(found: Import, source: Source) -> list[str]:
+def list_rasters(found: Import) -> list[str]:
     """Lists the images and masks that `source.leave_out` leaves in; accounts for the others."""
-    left = set(select(found.listing.rasters, source.leave_out))
+    left = set(select(found.listing.rasters, found.source.leave_out))
     found.leave(left, "as `source.leave_out` says")
     return [path for path in found.listing.rasters if path not in left]
 
@@ -90,20 +75,22 @@ def _complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str,
     return full
 
 
-def _name_samples(images: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Names images by their stem where stems are unique, else by their path without ending; some ids are given."""
-    stems = {path: stem_of(path) for path in images}
-    if len(set(stems.values())) < len(stems):
-        stems = {path: path.rpartition(".")[0] for path in images}
-    named = {path: given.get(path, stem) for path, stem in stems.items()}
-    id_, count = Counter(named.values()).most_common(1)[0]
+def _name_samples(samples: Sequence[ImportedSample]) -> list[ImportedSample]:
+    """Gives those without an id the stem of their image where stems are unique, else its path without ending."""
+    ids = {sample.image: stem_of(sample.image) for sample in samples}
+    if len(set(ids.values())) < len(ids):
+        ids = {image: image.rpartition(".")[0] for image in ids}
+    named = [replace(sample, id=sample.id or ids[sample.image]) for sample in samples]
+    id_, count = Counter(sample.id for sample in named).most_common(1)[0]
     if count > 1:
-        paths = ", ".join(path for path in images if named[path] == id_)
+        paths = ", ".join(sample.image for sample in named if sample.id == id_)
         raise InputError(f"each image must have a name of its own. Received: {paths}; rename or remove one")
     return named
 
 
-def _describe_images(found: Import, headers: Mapping[str, Header], train: Mapping[str, Drawn]) -> dict[str, Any]:
+def _describe_images(
+    found: Import, headers: Mapping[str, Header], train: Mapping[str, ImportedSample]
+) -> dict[str, Any]:
     """Returns what images are like, as fields of DatasetConfig: channels, value_range, orientation, size_hw."""
     listing, facts = found.listing, dict[str, Any]()
     looked = spread([path for path in train if path in headers], _LOOKED_AT)
@@ -148,7 +135,7 @@ def _find_size(header: Header, facts: Mapping[str, Any]) -> SizeHW:
 
 
 def _find_orientation(
-    found: Import, turned: Sequence[str], headers: Mapping[str, Header], train: Mapping[str, Drawn]
+    found: Import, turned: Sequence[str], headers: Mapping[str, Header], train: Mapping[str, ImportedSample]
 ) -> str:
     """Decides by sizes, or by edges, whether masks lie over images as they are stored, or as EXIF turns them."""
     votes: Counter[str] = Counter()
@@ -160,7 +147,7 @@ def _find_orientation(
                 votes[name] += size_hw == image_hw if is_exact else _are_alike(size_hw, image_hw)
     if not any(votes.values()):
         for path in spread(turned, _LOOKED_AT):
-            (mask_hw,), place = merge_layers(train[path]()), found.listing.root / path
+            (mask_hw,), place = merge_layers(train[path].read_layers(True)), found.listing.root / path
             fits = {up: measure_fit(mask_hw, read_colors(place, upright=up)) for up in (True, False)}
             votes["upright"] += fits[True] > 1.15 * fits[False]
             votes["stored"] += fits[False] > 1.15 * fits[True]
@@ -174,20 +161,23 @@ def _find_orientation(
     return chosen
 
 
-def _fit_sizes(found: Import, train: Mapping[str, Drawn], headers: Mapping[str, Header]) -> dict[str, Drawn]:
+def _fit_sizes(
+    found: Import, train: Mapping[str, ImportedSample], headers: Mapping[str, Header]
+) -> dict[str, ImportedSample]:
     """Stretches masks that differ from their images by a few pixels, or by scale where `found.source` allows it.
 
     That says afterwards whether some were stretched by that leave. Raises InputError: others are there.
     """
     fitted, near, scaled, far = dict(train), list[str](), list[str](), list[str]()
-    for path, drawn in train.items():
-        image_hw = _find_size(headers[path], found.fields) if path in headers else None
-        if drawn.size_hw is None or image_hw is None or image_hw == drawn.size_hw:
+    for path, sample in train.items():
+        image_hw, mask_hw = _find_size(headers[path], found.fields) if path in headers else None, sample.size_hw
+        if sample.draw is None or mask_hw is None or image_hw is None or image_hw == mask_hw:
             continue
-        gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
-        kind = near if max(gaps) <= _SLACK else scaled if _are_alike(drawn.size_hw, image_hw) else far
-        kind.append("{} ({} x {}, its mask {} x {})".format(path, *image_hw, *drawn.size_hw))
-        fitted[path] = Drawn(draw=drawn.draw, stretched=image_hw, size_hw=image_hw, has_shares=found.source.has_shares)
+        gaps = [abs(a - b) / b for a, b in zip(mask_hw, image_hw, strict=True)]
+        kind = near if max(gaps) <= _SLACK else scaled if _are_alike(mask_hw, image_hw) else far
+        kind.append("{} ({} x {}, its mask {} x {})".format(path, *image_hw, *mask_hw))
+        draw = Stretched(sample.draw, image_hw, found.source.has_shares)
+        fitted[path] = replace(sample, draw=draw, mask=(), size_hw=image_hw)
     if refused := far + scaled * (not found.source.stretch_masks):
         words = "; or set source.stretch_masks=True in dataset.py, which stretches {} that have its proportions"
         hint = words.format(len(scaled)) if scaled else ""

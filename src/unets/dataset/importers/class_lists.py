@@ -70,8 +70,8 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
     """Reads names of classes from a text; empty where it is something else.
 
     Understood are a csv with a name and a value or `r,g,b`; in json or YAML an object `{"1": "car"}`, `{"car": 1}`, a
-    list, or nnU-Net's `labels`; a txt with a name a line (from 0 on), `value name`, `r g b name`, `name r g b`,
-    CVAT's `name:r,g,b::`, or a table with a header, as ADE20K's.
+    list, or these below nnU-Net's `labels`, YOLO's `names`; a txt with a name a line (from 0 on), `value name`, `r g b
+    name`, `name r g b`, CVAT's `name:r,g,b::`, or a table with a header, as ADE20K's.
     """
     try:
         if ending(path) == ".json":
@@ -88,7 +88,8 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
 def _parse_json(content: Any) -> dict[Value, str]:
     if isinstance(content, dict):
         content = next(
-            (content[key] for key in ("labels", "classes") if isinstance(content.get(key), dict | list)), content
+            (content[key] for key in ("labels", "classes", "names") if isinstance(content.get(key), dict | list)),
+            content,
         )
     if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
         return dict(enumerate(content))

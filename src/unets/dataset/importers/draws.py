@@ -24,8 +24,8 @@ from unets.dataset.importers.names import spread
 from unets.errors import InputError
 
 MaskHW = npt.NDArray[np.uint8]
-Layers = tuple[MaskHW, ...]
-Numbers = npt.NDArray[np.uint16]
+Layers = tuple[npt.NDArray[Any], ...]  # (height, width), uint8 of classes or shares, or uint16 of objects
+Layout = tuple[tuple[str, ...], ...]  # what each layer is made of: files, or run lengths
 Color = tuple[int, int, int]
 Value = int | Color  # of a pixel
 
@@ -36,46 +36,24 @@ _MOST_DRAWN = 300  # masks that are drawn to see whether classes overlap
 class Draw(Protocol):
     """Draws a mask, here or on a worker."""
 
-    def __call__(self) -> Layers:
-        """Draws the mask."""
-
-    def number(self) -> tuple[Numbers, ...] | None:
-        """Numbers the objects of each layer; None where nothing but the mask tells them apart."""
+    def __call__(self, *, numbered: bool = False) -> Layers:
+        """Draws the mask; or numbers the objects of each layer: no layer where the mask alone tells them apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawFiles:
-    """Reads a mask from files of each class, or of all where their values tell classes; several of one are united."""
+    """Reads a mask from files of each class, or of all where their values tell classes; several of one are united.
+
+    Objects are a file each, or the values of a file that holds numbers or colors of objects.
+    """
 
     root: Path
-    layers: tuple[tuple[str, ...], ...]
+    layers: Layout
     coding: Coding
     is_mean: bool = False  # files of a class are of several annotators: the share that marked a pixel counts
 
-    def __call__(self) -> Layers:
+    def __call__(self, *, numbered: bool = False) -> Layers:
         """Draws the mask; shares are 0 to 255. Raises InputError where a file cannot be read, or sizes differ."""
-        parts = self._read_parts()
-        if self.is_mean or self.coding.full_share is not None:
-            whole, join = 1 if self.coding.full_share is None else 255, np.mean if self.is_mean else np.max
-            return tuple(np.rint(join(part, axis=0) * (255 / whole)).astype(np.uint8) for part in parts)
-        return tuple(map(_unite, parts))
-
-    def number(self) -> tuple[Numbers, ...] | None:
-        """Numbers the objects: a file each, or the values of a file that holds numbers or colors of objects."""
-        parts = self._read_parts()
-        if self.is_mean or self.coding.full_share is not None:
-            return None
-        if len(parts) == len(parts[0]) == 1 == self.coding.threshold:
-            values = read_values(self.root / self.layers[0][0])
-            codes = encode_colors(values) if values.ndim == 3 else values
-            found, places = np.unique(codes * parts[0][0], return_inverse=True)
-            return (places.reshape(codes.shape).astype(np.uint16),) if len(found) > 2 else None
-        objects = (((mask > 0) & (mask != IGNORE) for mask in part) for part in parts)
-        several = max(map(len, parts)) > 1
-        return tuple(number_masks(parts[0][0].shape, masks) for masks in objects) if several else None
-
-    def _read_parts(self) -> list[list[MaskHW]]:
-        """Reads the files of each layer."""
         coding = self.coding
         if len(self.layers) > 1 and coding.values:  # a file is of one class
             coding = coding.model_copy(update={"values": coding.values[:1]})
@@ -84,67 +62,69 @@ class DrawFiles:
         for path, mask in drawn.items():
             if mask.shape != one.shape:
                 raise InputError(f"{path} must have the size of {first}, {one.shape}. Received: {mask.shape}")
-        return [[drawn[path] for path in paths] or [np.zeros_like(one)] for paths in self.layers]
+        parts = [[drawn[path] for path in paths] or [np.zeros_like(one)] for paths in self.layers]
+        if self.is_mean or coding.full_share is not None:
+            whole, join = 1 if coding.full_share is None else 255, np.mean if self.is_mean else np.max
+            shares = (np.rint(join(part, axis=0) * (255 / whole)).astype(np.uint8) for part in parts)
+            return () if numbered else tuple(shares)
+        if not numbered:
+            return tuple(map(_unite, parts))
+        if max(map(len, parts)) > 1:
+            objects = (((mask > 0) & (mask != IGNORE) for mask in part) for part in parts)
+            return tuple(number_masks(one.shape, masks) for masks in objects)
+        if len(parts) == 1 == coding.threshold:
+            values = read_values(self.root / first)
+            codes = encode_colors(values) if values.ndim == 3 else values
+            found, places = np.unique(codes * one, return_inverse=True)
+            return (places.reshape(codes.shape).astype(np.uint16),) if len(found) > 2 else ()
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
 class DrawRuns:
-    """Draws a mask of run lengths of each class, absolute and counted from 1; several of one are united."""
+    """Draws a mask of run lengths of each class, absolute and counted from 1; several of one, objects, are united."""
 
     size_hw: SizeHW
-    layers: tuple[tuple[str, ...], ...]
+    layers: Layout
     order: Order = "row"
     name: str = "run lengths"  # of the mask, for errors
 
-    def __call__(self) -> Layers:
+    def __call__(self, *, numbered: bool = False) -> Layers:
         """Draws the mask; raises InputError where run lengths leave the image."""
+
+        def decode(rle: str) -> MaskHW:
+            return decode_rle(rle, self.size_hw, self.order)
+
         try:
-            united = [cells[0] if len(cells) == 1 else unite_rles(cells) for cells in self.layers]
-            return tuple(decode_rle(rle, self.size_hw, self.order) for rle in united)
+            if numbered:
+                return tuple(number_masks(self.size_hw, map(decode, cells)) for cells in self.layers)
+            return tuple(decode(cells[0] if len(cells) == 1 else unite_rles(cells)) for cells in self.layers)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
 
-    def number(self) -> tuple[Numbers, ...]:
-        """Numbers the objects: a cell each."""
-        drawn = ((decode_rle(cell, self.size_hw, self.order) > 0 for cell in cells) for cells in self.layers)
-        return tuple(number_masks(self.size_hw, masks) for masks in drawn)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """The mask of an image: how it is drawn, canonical files of it, if any, and its size, where that is known.
-
-    Where `stretched` is given, the mask is brought to that size: the nearest pixel counts, of shares the mean.
-    """
+@dataclass(frozen=True, slots=True)
+class Stretched:
+    """Brings a mask to its image's size: the nearest pixel counts, of shares the mean."""
 
     draw: Draw
-    mask: tuple[str, ...] = ()
-    size_hw: SizeHW | None = None
-    stretched: SizeHW | None = None
-    has_shares: bool = False
+    size_hw: SizeHW
+    has_shares: bool
 
-    def __call__(self) -> Layers:
+    def __call__(self, *, numbered: bool = False) -> Layers:
         """Draws the mask."""
-        if self.stretched is not None and self.has_shares:
-            return tuple(resize(layer, self.stretched) for layer in self.draw())
-        return tuple(map(self._stretch, self.draw()))
-
-    def number(self) -> tuple[Numbers, ...] | None:
-        """Numbers the objects."""
-        layers = self.draw.number()
-        return None if layers is None else tuple(map(self._stretch, layers))
-
-    def _stretch(self, layer: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if self.stretched is None:
-            return layer
-        return np.asarray(Image.fromarray(layer).resize(self.stretched[::-1], Image.Resampling.NEAREST))
+        layers = self.draw(numbered=numbered)
+        if self.has_shares:
+            return tuple(resize(layer, self.size_hw) for layer in layers)
+        nearest, size = Image.Resampling.NEAREST, self.size_hw[::-1]
+        return tuple(np.asarray(Image.fromarray(layer).resize(size, nearest)) for layer in layers)
 
 
-def number_masks(size_hw: tuple[int, ...], masks: Iterable[npt.NDArray[np.bool_]]) -> Numbers:
-    """Numbers objects that have a mask each, bool (height, width); where two overlap the later counts."""
+def number_masks(size_hw: tuple[int, ...], masks: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint16]:
+    """Numbers objects that have a mask each, of bool or 0 and 1; where two overlap the later counts."""
     numbers = np.zeros(size_hw, dtype=np.uint16)
     for number, mask in enumerate(masks, start=1):
-        numbers[mask] = number
+        numbers[mask > 0] = number
     return numbers
 
 
@@ -178,7 +158,7 @@ def merge_layers(layers: Layers, name: str | None = None) -> Layers:
     return (mask_hw,)
 
 
-def merge_numbers(layers: tuple[Numbers, ...]) -> tuple[Numbers, ...]:
+def merge_numbers(layers: Layers) -> Layers:
     """Makes one layer of numbered objects of the layers of classes that exclude each other, as `merge_layers` does."""
     return (reduce(lambda merged, layer: np.where(layer > 0, layer, merged), layers),) if layers else ()
 

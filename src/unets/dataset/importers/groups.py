@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.dataset.importers.base import Import
+from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.draws import Draw
 from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing, ending, stem_of
@@ -33,15 +33,13 @@ _SAME = 0.1  # of an image's contrast is the distance of its copy, at most
 _THUMB = 24  # pixels a side of what is compared
 
 
-def find_groups(
-    found: Import, train: Mapping[str, Draw], named: Mapping[str, str], given: str | None
-) -> dict[str, tuple[str, str]]:
+def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, tuple[str, str]]:
     """Finds (group, view) of images, by their paths; an image that is its own group has none. Asks what is uncertain.
 
-    `train` draws the mask of each training image by its path, `named` has the id of each image. `given` is a regular
-    expression of whole ids with a part `group`, None looks for groups. Raises InputError where an id does not fit it,
-    or a mask cannot be read.
+    Raises InputError where an id does not fit `source.group`, or a mask cannot be read.
     """
+    given, named = found.source.group, {sample.image: sample.id for sample in samples}
+    train = {sample.image: sample.draw for sample in samples if sample.draw}
     ids = [named[path] for path in train]
 
     def ask(text: str, *choices: str) -> None:

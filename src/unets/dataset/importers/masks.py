@@ -18,9 +18,9 @@ import numpy.typing as npt
 from unets.config import MasksSource
 from unets.data.pixels import read_values
 from unets.dataset.importers.assemble import assemble, list_rasters, select
-from unets.dataset.importers.base import Import
+from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, check_class_lists, find_class_list
-from unets.dataset.importers.draws import DrawFiles, Drawn, DrawRuns, Value, do_overlap, encode_colors
+from unets.dataset.importers.draws import DrawFiles, DrawRuns, Value, do_overlap, encode_colors
 from unets.dataset.importers.groups import find_copies
 from unets.dataset.importers.listing import Listing, ending, stem_of
 from unets.dataset.importers.meaning import MOSTLY, Look, find_coding, look_at
@@ -73,8 +73,8 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
         InputError: see `assemble`; or masks hold what is no class, or a file of them cannot be read.
     """
     _refuse_foreign_names(listing)
-    reading = _Reading(listing=listing, source=source, options=source)
-    reading.sort_shapes(find_shapes(list_rasters(reading, source)))
+    reading = _Reading(listing=listing, source=source)
+    reading.sort_shapes(find_shapes(list_rasters(reading)))
     train, test = reading.split()
     return reading.build(train, test) if train else None
 
@@ -99,7 +99,7 @@ def _refuse_foreign_names(listing: Listing) -> None:
 class _Reading(Import):
     """What files are: images, masks of them by role, and what was left out."""
 
-    options: MasksSource
+    source: MasksSource
     shapes: Mapping[str, list[Name]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)  # shape by path
     links: dict[str, dict[tuple[str, ...], list[str]]] = field(default_factory=dict)  # masks by image and role
@@ -115,13 +115,13 @@ class _Reading(Import):
             words = " ".join(words_of[shape] - common)
             look = look_at(self.listing, [name.path for name in spread(names, _FEW)])
             called_mask, called_image = is_called(words, MASK_WORDS), is_called(words, IMAGE_WORDS)
-            if self.options.masks:
-                is_mask = bool(select([names[0].path], self.options.masks))
+            if self.source.masks:
+                is_mask = bool(select([names[0].path], self.source.masks))
             elif look.error:
                 is_mask = called_mask
             else:
                 is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 16)
-                is_share = self.options.full_share is not None  # which may be a fraction
+                is_share = self.source.full_share is not None  # which may be a fraction
                 is_mask |= called_mask and not called_image and (is_share or not look.is_array)
             if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
                 self.leave((name.path for name in names), "made from images or masks, as its name says")
@@ -205,9 +205,7 @@ class _Reading(Import):
         alone = self.alone = [path for path in free if path not in set(test)]
         shapes = {self.images[path] for path in train}
         bare = [path for path in alone if self.images[path] in shapes]
-        if bare:
-            text = f"{len(bare)} of {len(bare) + len(train)} images have no mask and are left out: {bare[0]}, ..."
-            self.ask("source.missing", text, '"empty", if they hold no object')
+        self.ask_bare(bare, len(bare) + len(train), "mask", are_empty=self.source.missing == "empty")
         others = Counter(self.images[path] for path in alone if self.images[path] not in shapes)
         for shape, count in others.items():
             if count > 1:
@@ -253,7 +251,7 @@ class _Reading(Import):
         roles, files_are = self._choose_roles(train, names)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
         is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
-        coding = find_coding(self, self.options, files, names, is_single=is_single)
+        coding = find_coding(self, self.source, files, names, is_single=is_single)
         self.classes = tuple(roles) if is_single else self.classes
         layers = {image: tuple(tuple(by_image.get(image, ())) for by_image in roles.values()) for image in train}
         draws = {image: DrawFiles(self.listing.root, of, coding, is_mean) for image, of in layers.items() if any(of)}
@@ -265,20 +263,13 @@ class _Reading(Import):
         if self.overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
             self.ask("overlapping", text, "masks without overlaps")
-        drawn: dict[str, Drawn] = {}
-        for image, draw in draws.items():
-            paths = [path for layer in draw.layers for path in layer]
-            header = self.listing.header(paths[0])
-            is_plain = len(paths) == len(draw.layers) == 1 and coding.is_canonical and header.mode in ("L", "P")
-            drawn[image] = Drawn(
-                draw=draw, mask=(paths[0],) if is_plain and not is_mean else (), size_hw=header.size_hw
-            )
-        if self.options.missing == "empty":
-            for path in self.alone:
-                size_hw = self.listing.header(path).size_hw
-                drawn[path] = Drawn(draw=DrawRuns(size_hw, ((),) * len(roles)), size_hw=size_hw)
+        samples = [ImportedSample(image=image) for image in test]
+        samples += [self.take_files(image, layers[image], coding, is_mean=is_mean) for image in draws]
+        for image in self.alone if self.source.missing == "empty" else ():
+            empty = DrawRuns(self.listing.header(image).size_hw, ((),) * len(roles))
+            samples.append(ImportedSample(image=image, draw=empty, size_hw=empty.size_hw))
         self.account |= dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation")
-        return assemble(self, self.options, train=drawn, test=test)
+        return assemble(self, samples)
 
     def _choose_roles(self, train: Sequence[str], names: Mapping[Value, str]) -> tuple[dict[str, Files], str]:
         """Returns ({name of the class: its files}, what a file is of: image, class, object or annotator)."""
@@ -289,7 +280,7 @@ class _Reading(Import):
                 role = " ".join(words)
                 roles[role].setdefault(image, []).extend(paths)
                 extras[role][extra].setdefault(image, []).extend(paths)
-        if self.options.files == "annotator":
+        if self.source.files == "annotator":
             return {"object": {i: [p for paths in self.links[i].values() for p in paths] for i in train}}, "annotator"
         joined = self._join_disjoint(roles)
         kept = self._drop_doubles(joined, len(train), names) if len(joined) > 1 else joined
@@ -297,10 +288,10 @@ class _Reading(Import):
             return self._name_classes(kept), "class"
         (role, files), parts = next(iter(kept.items())), extras[next(iter(kept))]
         several = any(len(paths) > 1 for paths in files.values())
-        kind = self.options.files or ("object" if several else "image")
+        kind = self.source.files or ("object" if several else "image")
         is_whole = all(len(by_image) >= _ALL * len(files) for by_image in parts.values())
         if several and len(joined) == 1 and is_whole and 2 <= len(parts) <= 20:  # each image has the same
-            kind = self.options.files or ("object" if all(map(str.isdecimal, parts)) else "class")
+            kind = self.source.files or ("object" if all(map(str.isdecimal, parts)) else "class")
             called = ", ".join(map(repr, sort_naturally(parts)))
             text = f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
             self.ask("source.files", text, '"class"' if kind == "object" else '"object"')

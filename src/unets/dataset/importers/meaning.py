@@ -44,10 +44,7 @@ class _FileLook:
     flat: float  # share of the pixels outside the most frequent value that equal their right neighbor: masks are flat
     is_color: bool  # channels differ
     palette: bytes
-    num_pixels: int
-    near: int = 0  # pixels near 0 or 255, of 8 bits
-    shaded: int = 0  # pixels of shades between
-    solid: int = 0  # pixels of shades that fill an area
+    solid: int | None  # pixels of shades, neither near 0 nor near 255, that fill an area; None: not of 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +78,13 @@ class Look:
     @cached_property
     def is_soft(self) -> bool:
         """Whether nearly all pixels lie near 0 or 255, with shades between that never fill an area, or of a codec."""
-        levels = {value for file in self.files for value in file.counts if isinstance(value, int)}
-        if self.is_color or max(levels, default=0) < 255 - _NEAR:
+        solid = [file.solid for file in self.files if file.solid is not None]
+        levels = {value: count for value, count in self.counts.items() if isinstance(value, int)}
+        if self.is_color or len(solid) < len(self.files) or max(levels, default=0) < 255 - _NEAR:
             return False
-        shades = sum(_NEAR < value < 255 - _NEAR for value in levels)
-        is_thin = shades >= 3 and sum(f.solid for f in self.files) < 0.2 * sum(f.shaded for f in self.files)
-        is_near = sum(f.near for f in self.files) >= 0.85 * sum(f.num_pixels for f in self.files)
-        return is_near and (is_thin or (self.is_lossy and len(levels) > 2))
+        shades = [count for level, count in levels.items() if _NEAR < level < 255 - _NEAR]
+        is_thin = len(shades) >= 3 and sum(solid) < 0.2 * sum(shades)
+        return sum(shades) <= 0.15 * sum(levels.values()) and (is_thin or (self.is_lossy and len(levels) > 2))
 
     @cached_property
     def are_numbers(self) -> bool:
@@ -147,13 +144,11 @@ def _look_at_file(path: Path, colors: bool = False) -> _FileLook | None:
     is_color = values.ndim == 3
     most = _MOST_COLORED_PX if is_color else _MOST_PX  # sorting colors takes seconds a file
     values = values[:: -(-values.shape[0] * values.shape[1] // most)]
-    near = shaded = solid = 0
+    solid = None
     if values.dtype == np.uint8 and not is_color:
-        is_shade = (values > _NEAR) & (values < 255 - _NEAR)
-        shaded = int(np.count_nonzero(is_shade))
-        near = values.size - shaded
         here = values[:-1, :-1]
-        solid = int(np.count_nonzero(is_shade[:-1, :-1] & (here == values[1:, :-1]) & (here == values[:-1, 1:])))
+        is_shade = (here > _NEAR) & (here < 255 - _NEAR)
+        solid = int(np.count_nonzero(is_shade & (here == values[1:, :-1]) & (here == values[:-1, 1:])))
     codes = encode_colors(values) if is_color else values
     found, counts = count_values(codes)
     rest = codes[:, :-1] != found[int(np.argmax(counts))]
@@ -165,9 +160,6 @@ def _look_at_file(path: Path, colors: bool = False) -> _FileLook | None:
         flat=float((codes[:, :-1] == codes[:, 1:])[rest].mean()) if rest.any() else 1.0,
         is_color=is_color,
         palette=_read_palette(path),
-        num_pixels=values.shape[0] * values.shape[1],
-        near=near,
-        shaded=shaded,
         solid=solid,
     )
 

@@ -38,9 +38,18 @@ DERIVED_WORDS = _words(
     "thumbnails thumb thumbs blend blended"
 )
 _SPLITS = {"train": "training train tr", "val": "validation valid val dev", "test": "testing test ts"}
-_SPLIT_WORDS = {word: split for split, words in _SPLITS.items() for word in words.split()}
-_KNOWN_WORDS = MASK_WORDS | IMAGE_WORDS | DERIVED_WORDS | _SPLIT_WORDS.keys()
-_AFTER_SPLIT = IMAGE_WORDS | MASK_WORDS | _words("set data crop crops tiles")  # `trainset`, `testcrop`
+_KNOWN_WORDS = MASK_WORDS | IMAGE_WORDS | DERIVED_WORDS | _words(" ".join(_SPLITS.values()))
+# `train`, `trainset`, `testcrop`, `imagesTr`; two letters alone say nothing.
+_SPLIT_OF = {
+    word: split
+    for split, names in _SPLITS.items()
+    for name in names.split()
+    for word in (
+        *([name] if len(name) > 2 else []),
+        *(name + after for after in IMAGE_WORDS | MASK_WORDS | _words("set data crop crops tiles")),
+        *(before + name for before in IMAGE_WORDS | MASK_WORDS),
+    )
+}
 ItemT = TypeVar("ItemT")
 _COMMON = (0.04, 0.1, 0.25)  # of the files have a word that is no name of its own
 _MOST_SHAPES = 80
@@ -72,14 +81,8 @@ def is_called(text: str, words: frozenset[str]) -> bool:
 
 def find_split(text: str) -> str:
     """Returns train, val or test, as the words of a name say; empty where they say none, or two."""
-    found = set()
-    for word in {*find_words(text), *re.findall(r"[A-Za-z]+", text.lower())}:
-        for name, split in _SPLIT_WORDS.items():
-            rest = word[len(name) :] if word.startswith(name) else None
-            known = rest == "" or rest in _AFTER_SPLIT
-            before = word.removesuffix(name)
-            if (known and (len(name) > 2 or rest)) or (word.endswith(name) and before in IMAGE_WORDS | MASK_WORDS):
-                found.add(split)
+    words = {*find_words(text), *re.findall(r"[A-Za-z]+", text.lower())}
+    found = {_SPLIT_OF[word] for word in words & _SPLIT_OF.keys()}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -114,9 +117,8 @@ def _plain(text: str) -> str:
 
 def _shape(path: str, text: str, counts: Mapping[str, int], least: float) -> Name:
     """Makes the shape of a path, in plain text: words that are common, or known, stay; numbers and others are `#`."""
-    stem, end = text[: len(text) - len(text.rpartition("/")[2].rpartition(".")[2]) - 1], ending(text)
-    if "." not in text.rpartition("/")[2]:
-        stem, end = text, ""
+    end = ending(text)
+    stem = text.rpartition(".")[0] if end else text
     parts: list[str] = []
     values: list[str] = []
     for run in re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", stem):

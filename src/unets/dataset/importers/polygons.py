@@ -23,9 +23,9 @@ from PIL import Image
 from unets.config import PolygonSource, SizeHW
 from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import assemble, list_rasters
-from unets.dataset.importers.base import Import
+from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
-from unets.dataset.importers.draws import Drawn, Layers, Numbers, do_overlap, number_masks
+from unets.dataset.importers.draws import Layers, do_overlap
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
 from unets.errors import DECODER_FAULTS, InputError
@@ -112,26 +112,21 @@ class DrawAreas:
     are_pixels: bool = False
     covering: bool = False
 
-    def __call__(self) -> Layers:
+    def __call__(self, *, numbered: bool = False) -> Layers:
         """Draws the mask."""
-        layers = np.zeros((1 if self.covering else len(self.labels), *self.size_hw), dtype=np.uint8)
-        void = np.zeros(self.size_hw, dtype=np.bool_)
-        for area in self.areas:
+        shape = (1 if self.covering else len(self.labels), *self.size_hw)
+        layers, void = np.zeros(shape, np.uint16 if numbered else np.uint8), np.zeros(self.size_hw, np.bool_)
+        for number, area in enumerate(self.areas, start=1):
+            drawn = area.draw(self.size_hw, are_pixels=self.are_pixels)
             if area.is_ignored or area.label in self.ignored:
-                void |= area.draw(self.size_hw, are_pixels=self.are_pixels)
+                void |= drawn
             elif area.label in self.labels:
                 index = self.labels.index(area.label)
-                drawn = area.draw(self.size_hw, are_pixels=self.are_pixels)
-                layers[0 if self.covering else index][drawn] = index + 1 if self.covering else 1
-        layers[void & (layers == 0)] = IGNORE
+                value = number if numbered else index + 1 if self.covering else 1
+                layers[0 if self.covering else index][drawn] = value
+        if not numbered:
+            layers[void & (layers == 0)] = IGNORE
         return tuple(layers)
-
-    def number(self) -> tuple[Numbers, ...]:
-        """Numbers the objects: an area each."""
-        objects = [a for a in self.areas if not a.is_ignored and a.label in self.labels and a.label not in self.ignored]
-        layers = [objects] if self.covering else [[a for a in objects if a.label == name] for name in self.labels]
-        drawn = ((area.draw(self.size_hw, are_pixels=self.are_pixels) for area in areas) for areas in layers)
-        return tuple(number_masks(self.size_hw, masks) for masks in drawn)
 
 
 def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> BoolMask:
@@ -274,8 +269,9 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
         found.ask("source.covering", "classes overlap: each has a mask of its own", choice)
     has_ignored = any(area.is_ignored or area.label in ignored for draw in draws.values() for area in draw.areas)
     found.fields = {"has_background": True, "has_ignored": has_ignored}
-    covering = {i: replace(draw, covering=not found.overlapping) for i, draw in draws.items()}
-    return assemble(found, source, train={i: Drawn(draw=d, size_hw=d.size_hw) for i, d in covering.items()}, test=test)
+    covering = ((image, replace(draw, covering=not found.overlapping)) for image, draw in draws.items())
+    samples = [ImportedSample(image=image, draw=draw, size_hw=draw.size_hw) for image, draw in covering]
+    return assemble(found, [*samples, *(ImportedSample(image=image) for image in test)])
 
 
 def _leaves(area: Area, size_hw: SizeHW) -> bool:
@@ -285,7 +281,7 @@ def _leaves(area: Area, size_hw: SizeHW) -> bool:
 
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
     """Returns (training images, test images); asks about images without annotation."""
-    rasters = dict.fromkeys(list_rasters(found, source))
+    rasters = dict.fromkeys(list_rasters(found))
     named = [image for image in found.areas if image in rasters and image not in found.test]
     folder_of = {image: image.rpartition("/")[0] for image in rasters}
     splits = find_splits(folder_of)
@@ -297,19 +293,11 @@ def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[s
     test += [image for image in alone if splits[image] == "test" and folder_of[image] not in folders]
     unnamed = [image for image in alone if folder_of[image] in folders]
     bare = [image for image in train if not found.areas[image]]
-    found.account |= {image: "left out: an image without annotation" for image in alone if image not in test}
-    count, no_object = len(train) + len(unnamed), list[str]()
-    for images, where, is_empty, other in (
-        (bare, " in files that name them", source.missing != "leave_out_all", "leave_out_all"),
-        (unnamed, "", source.missing == "empty", "leave_out"),
-    ):
-        no_object += images if is_empty else []
-        if images:
-            text = f"{len(images)} of {count} images have no annotation{where}: empty, or not labeled yet? They "
-            text += f"{'count as empty' if is_empty else 'are left out'}; one is {images[0]}"
-            choice = other if is_empty else "leave_out" if where else "empty"
-            found.ask("source.missing", text, f'"{choice}"')
+    found.leave([image for image in alone if image not in test], "an image without a mask")
+    count, are_empty = len(train) + len(unnamed), source.missing != "leave_out_all"
+    where, other = "annotation in files that name them", "leave_out_all" if are_empty else "leave_out"
+    no_object = [*found.ask_bare(bare, count, where, are_empty=are_empty, other=other)]
+    no_object += found.ask_bare(unnamed, count, "annotation", are_empty=source.missing == "empty")
     found.sizes |= {image: found.listing.header(image).size_hw for image in no_object if image not in found.areas}
     train = [*(image for image in train if found.areas[image]), *no_object]
-    found.leave({*bare, *unnamed} - {*no_object}, "an image without annotation")
     return train, test

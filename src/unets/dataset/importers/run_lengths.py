@@ -18,8 +18,8 @@ import pandas as pd
 from unets.config import CsvSource, SizeHW
 from unets.data.rle import Order, decode_rle, read_runs, to_absolute, unite_rles
 from unets.dataset.importers.assemble import assemble, list_rasters
-from unets.dataset.importers.base import Import
-from unets.dataset.importers.draws import Drawn, DrawRuns
+from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.draws import DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing, stem_of
 from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
@@ -60,37 +60,33 @@ class Naming:
 
 def propose(listing: Listing) -> Import | None:
     """Reads the csv with run lengths of most images; None where there is none. Raises as `read`."""
-    images = Finder(listing.rasters)
-    best: tuple[int, CsvSource, Import] | None = None
+    images, best = Finder(listing.rasters), dict[str, tuple[Naming, list[str]]]()
     for path, table in listing.tables.items():
         columns = [] if _is_sample(path) else _find_rle_columns(table)
         if any(_RUNS.fullmatch(column) for column in columns):
             raise InputError(
                 f"{path} must begin with the names of its columns. Received: {', '.join(table.columns)[:80]}"
             )
-        naming = _find_naming(table, images, skip=columns[:1]) if columns else None
-        if naming:
-            found, column = Import(listing=listing, source=CsvSource(path=path)), columns[0]
-            others = [name for name in columns[1:] if table[name].str.count(" ").max() > 3]  # no boxes
-            if others:
-                text = f"{path} has run lengths in {column}, which is read, and in {', '.join(others)}"
-                found.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
-            source = _describe_csv(found, path, table, column, naming)
-            if best is None or len(naming.ids) > best[0]:
-                best = len(naming.ids), source, found
-    if best is None:
+        if columns and (naming := _find_naming(table, images, skip=columns[:1])):
+            best[path] = naming, columns
+    if not best:
         return None
-    _, source, found = best
+    path = max(best, key=lambda path: len(best[path][0].ids))
+    naming, (column, *others) = best[path]
 
     def find(path: str) -> set[str | None]:
-        naming = None if _is_sample(path) else _find_naming(listing.tables[path], images, skip=[source.rle_column])
+        naming = None if _is_sample(path) else _find_naming(listing.tables[path], images, skip=[column])
         return {*naming.images} if naming else set()
 
-    path, further = join_parts(listing, source.path, find)
+    joined, further = join_parts(listing, path, find)
+    if joined != path and (whole := _find_naming(read_tables(listing, joined), images, skip=[column])):
+        path, naming = joined, whole
+    found = Import(listing=listing, source=CsvSource(path=path))
     table = read_tables(listing, path)
-    if path != source.path and (naming := _find_naming(table, images, skip=[source.rle_column])):
-        source = _describe_csv(found := Import(listing=listing, source=source), path, table, source.rle_column, naming)
-    result = read(listing, source)
+    if others := [name for name in others if table[name].str.count(" ").max() > 3]:  # no boxes
+        text = f"{path} has run lengths in {column}, which is read, and in {', '.join(others)}"
+        found.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
+    result = read(listing, _describe_csv(found, path, table, column, naming))
     result.questions[:0] = [*found.questions, *further]
     return result
 
@@ -193,7 +189,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
     account = dict.fromkeys((listing.plain.get(part, part) for part in source.path.split("|")), "annotation")
     found = Import(listing=listing, source=source, account=account)
-    rasters = list_rasters(found, source)
+    rasters = list_rasters(found)
     naming = _find_naming(table, Finder(rasters), skip=[c for c in table.columns if c != source.image_column], least=0)
     if naming is None:
         raise InputError(
@@ -214,20 +210,15 @@ def read(listing: Listing, source: CsvSource) -> Import:
     sample, test, test_ids = _find_sample(listing, [path for path in rasters if path not in cells])
     found.account |= {sample: "sample submission"} if sample else {}
     known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
-    if bare := [path for path in rasters if path.rpartition("/")[0] in folders and path not in known]:
-        text = f"{len(bare)} of {len(bare) + len(cells)} images have no row in {source.path} and "
-        if source.missing == "empty":
-            cells |= {image: tuple([] for _ in classes) for image in bare}
-            found.ask("source.missing", f"{text}hold no object: {bare[0]}, ...", '"leave_out"')
-        else:
-            choice = '"empty", if they hold no object'
-            found.ask("source.missing", f"{text}are left out: {bare[0]}, ...", choice)
-            found.leave(bare, "an image without a row")
+    bare, are_empty = (
+        [p for p in rasters if p.rpartition("/")[0] in folders and p not in known],
+        source.missing == "empty",
+    )
+    empty = found.ask_bare(bare, len(bare) + len(cells), f"row in {source.path}", are_empty=are_empty)
+    cells |= {image: tuple([] for _ in classes) for image in empty}
     draws = {
-        image: DrawRuns(
-            listing.header(image).size_hw, tuple(map(tuple, layers)), source.order, f"{source.path}, {image}"
-        )
-        for image, layers in cells.items()
+        image: DrawRuns(listing.header(image).size_hw, tuple(map(tuple, of)), source.order, f"{source.path}, {image}")
+        for image, of in cells.items()
     }
     found.overlapping = any(map(_do_overlap, draws.values()))
     if found.overlapping:
@@ -243,7 +234,9 @@ def read(listing: Listing, source: CsvSource) -> Import:
     found.classes = tuple(label or "object" for label in classes)
     ids = {image: id_ for image, id_ in (naming.unique_ids or {}).items() if image in draws}
     ids |= {image: id_ for image, id_ in test_ids.items() if id_ not in set(ids.values())}
-    return assemble(found, source, train={image: Drawn(draw=draw) for image, draw in draws.items()}, test=test, ids=ids)
+    return assemble(
+        found, [ImportedSample(image=image, id=ids.get(image, ""), draw=draws.get(image)) for image in [*draws, *test]]
+    )
 
 
 def _find_sample(listing: Listing, rest: list[str]) -> tuple[str, list[str], dict[str, str]]:
@@ -359,15 +352,12 @@ def _find_naming(table: pd.DataFrame, images: Finder, skip: Sequence[str] = (), 
     A number without its zeros counts where nothing else names images: of a row it may be, too.
     """
     columns = [name for name in table.columns if name not in skip]
-    best: Naming | None = None
-    for column in columns:
-        for naming in _list_namings(column, table[column].tolist(), images):
-            if naming.hits >= max(1, least * len(table)) and (best is None or naming.hits > best.hits):
-                best = naming
-        if best is not None and best.hits == len(table):
-            break
-    numbered = [_build(column, table[column].tolist(), images.find_number) for column in columns if best is None]
-    return next((naming for naming in numbered if naming.hits >= max(1, least * len(table))), best)
+    namings = (naming for column in columns for naming in _list_namings(column, table[column].tolist(), images))
+    numbered = (_build(column, table[column].tolist(), images.find_number) for column in columns)
+    for group in (namings, numbered):
+        if fitting := [naming for naming in group if naming.hits >= max(1, least * len(table))]:
+            return max(fitting, key=lambda naming: naming.hits)
+    return None
 
 
 def _list_namings(column: str, cells: Sequence[str], images: Finder) -> list[Naming]:

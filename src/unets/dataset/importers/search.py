@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from unets.dataset.importers.meaning import look_at
 from unets.dataset.importers.names import MASK_WORDS, find_shapes, is_called, list_some, spread
 from unets.errors import InputError
 
-_POLYGONS = {
+_PARSERS: Mapping[str, Callable[[polygons.Annotations], None]] = {
     "coco": coco.parse,
     "yolo": yolo.parse,
     "labelme": labelme.parse,
@@ -40,14 +40,14 @@ _POLYGONS = {
     "supervisely": supervisely.parse,
     "via": via.parse,
 }
-# An image without a txt holds no object, as YOLO has it; VIA names all images that were opened.
-_MISSING: Mapping[str, Literal["leave_out", "empty", "leave_out_all"]] = {"yolo": "empty", "via": "leave_out_all"}
 _READERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
     "table": table.read,
     "masks": masks.read,
     "csv": run_lengths.read,
-    **{name: partial(polygons.read, parse=parse) for name, parse in _POLYGONS.items()},
+    **{name: partial(polygons.read, parse=parse) for name, parse in _PARSERS.items()},
 }
+# An image without a txt holds no object, as YOLO has it; VIA names all images that were opened.
+_MISSING: Mapping[str, Any] = {"yolo": {"missing": "empty"}, "via": {"missing": "leave_out_all"}}
 # What looks into a folder. Where two explain the same images, the first is taken: files before what describes them.
 _PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
     "table": table.propose,
@@ -56,10 +56,10 @@ _PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
     **{
         name: partial(
             polygons.read,
-            source=PolygonSource(format=name, missing=_MISSING.get(name, "leave_out"), stretch_masks=True),
+            source=PolygonSource(format=name, stretch_masks=True, **_MISSING.get(name, {})),
             parse=parse,
         )
-        for name, parse in _POLYGONS.items()
+        for name, parse in _PARSERS.items()
     },
 }
 _NEARLY = 0.9

@@ -7,15 +7,15 @@ samples.csv    id,split,image,mask,group             train.csv    image_path,mas
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file
 from unets.dataset.importers.assemble import assemble, list_rasters
-from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.base import Import, ImportedSample, Question
 from unets.dataset.importers.class_lists import find_class_list
-from unets.dataset.importers.draws import DrawFiles, Drawn
 from unets.dataset.importers.listing import Listing, read_table
 from unets.dataset.importers.meaning import find_coding
 from unets.dataset.importers.names import MASK_WORDS, Finder, find_split, is_called, list_some
@@ -91,7 +91,7 @@ def read(
         )
     is_by_hand = {"id", "split"} <= set(table.columns)
     found = Import(listing=listing, source=source)
-    images = Finder(list_rasters(found, source))
+    images = Finder(list_rasters(found))
     masks_of: dict[str, list[str]] = {}
     rows: dict[str, Mapping[str, str]] = {}
     test, faults = list[str](), list[str]()
@@ -132,32 +132,29 @@ def read(
     coding = find_coding(found, source, files, class_names, is_single=is_single)
     if dataset is not None:
         found.classes, found.overlapping = dataset.classes, dataset.overlapping
-    drawn = {}
+
+    def describe(image: str) -> dict[str, Any]:
+        return {name: rows[image].get(name, "") for name in ("id", "group", "view") if is_by_hand}
+
+    samples = []
     for image, masks in masks_of.items():
-        headers = [listing.header(mask) for mask in masks]
         a_class_each = len(found.classes) > 1 and (found.overlapping or len(masks) == len(found.classes))
         layers = tuple((mask,) for mask in masks) if a_class_each else (tuple(masks),)
-        is_plain = coding.is_canonical and (len(masks) == 1 or found.overlapping)
-        drawn[image] = Drawn(
-            draw=DrawFiles(listing.root, layers, coding),
-            mask=tuple(masks) if is_plain and all(header.mode in ("L", "P") for header in headers) else (),
-            size_hw=headers[0].size_hw,
-        )
+        samples.append(found.take_files(image, layers, coding, **describe(image)))
+    samples += [ImportedSample(image=image, **describe(image)) for image in test]
     found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((*tables, *lists), "annotation")
     if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
         text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
         found.ask("source.test_images", text, "patterns of test images")
     if is_by_hand:
-        ids = {image: row["id"] for image, row in rows.items()}
-        groups = {image: (row.get("group", ""), row.get("view", "")) for image, row in rows.items()}
-        return assemble(found, source, train=drawn, test=test, ids=ids, groups=groups)
+        return assemble(found, samples, has_groups=True)
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
-    test += [path for path in rest if _is_test({}, path) and not is_called(path, MASK_WORDS)]
+    further = [path for path in rest if _is_test({}, path) and not is_called(path, MASK_WORDS)]
     folders = {image.rpartition("/")[0] for image in rows}
-    if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in test]:
+    if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in {*test, *further}]:
         text = f"{len(bare)} images beside those of {source.path} have no row, and are left out: {bare[0]}, ..."
         found.ask("source.test_images", text, "patterns of test images", "a table of all images")
-    return assemble(found, source, train=drawn, test=test)
+    return assemble(found, [*samples, *(ImportedSample(image=image) for image in further)])
 
 
 def _read_part(listing: Listing, path: str, config_dir: Path | None) -> pd.DataFrame:

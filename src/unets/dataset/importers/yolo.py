@@ -9,11 +9,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
 
+from unets.dataset.importers.class_lists import parse_class_list
+from unets.dataset.importers.draws import Value
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, outline
-from unets.errors import DECODER_FAULTS, InputError, naming
+from unets.errors import InputError
 
 _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
 
@@ -21,7 +22,7 @@ _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
 def parse(found: Annotations) -> None:
     """Reads all label files of a folder. Raises as `polygons.read` says."""
     for path in found.listing.select(".txt"):
-        lines = _read_lines(found.listing, path)
+        lines = [text for line in _read_text(found.listing, path).splitlines() if (text := line.strip())]
         if not all(map(_LINE.fullmatch, lines)) or (not lines and "label" not in path.lower()):
             continue
         areas = [_read_area(line, path) for line in lines]  # in shares of the sides
@@ -35,11 +36,11 @@ def parse(found: Annotations) -> None:
         _name_classes(found)
 
 
-def _read_lines(listing: Listing, path: str) -> list[str]:
-    """Returns the lines that are not empty; a file may hold none."""
+def _read_text(listing: Listing, path: str) -> str:
+    """Reads a text file, which may be empty."""
     if (listing.root / path).is_file() and (listing.root / path).stat().st_size == 0:
-        return []
-    return [line.strip() for line in listing.read_text(path).splitlines() if line.strip()]
+        return ""
+    return listing.read_text(path)
 
 
 def _read_area(line: str, path: str) -> Area | None:
@@ -58,10 +59,10 @@ def _read_area(line: str, path: str) -> Area | None:
 def _name_classes(found: Annotations) -> None:
     """Names classes by `data.yaml`, or by a list a line."""
     listing, numbers = found.listing, {int(area.label) for areas in found.areas.values() for area in areas}
-    names: dict[int, str] = {}
+    names: dict[Value, str] = {}
     for path in (*listing.select(".yaml", ".yml", ".names"), *listing.select(".txt")):
         if not names and (not path.endswith(".txt") or re.search(r"classes|names", path.rpartition("/")[2].lower())):
-            names = _read_names(listing, path)
+            names = parse_class_list(path, _read_text(listing, path))
             found.account |= {path: "annotation"} if names else {}
     missing = numbers - names.keys()
     if names and missing:
@@ -72,14 +73,3 @@ def _name_classes(found: Annotations) -> None:
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
         found.areas[image] = [replace(area, label=names[int(area.label)]) for area in areas]
-
-
-def _read_names(listing: Listing, path: str) -> dict[int, str]:
-    if not path.endswith((".yaml", ".yml")):
-        return dict(enumerate(_read_lines(listing, path)))
-    with naming(path, "be YAML", damage=(*DECODER_FAULTS, yaml.YAMLError)):
-        content = yaml.safe_load(listing.read_text(path))
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, list):
-        return dict(enumerate(map(str, names)))
-    return {int(number): str(name) for number, name in names.items()} if isinstance(names, dict) else {}
