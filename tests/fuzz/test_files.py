@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.submissions import read_submission
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.files import list_members, read_bytes
 from unets.data.image import ImageFile, ImageKind
@@ -24,6 +23,7 @@ from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_image, read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import FILE_COLUMNS, SAMPLE_COLUMNS, Manifest
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file

@@ -10,9 +10,8 @@ from unets.config import DatasetConfig
 from unets.data.drawing import add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
-from unets.dataset.importers.draws import DrawRuns, merge_layers
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import read_rows
+from unets.dataset.rle_csv import decode_rles, read_submission
 from unets.store.paths import Project
 
 TILE_WIDTH = 480  # pixels of an image in the sheet
@@ -30,11 +29,10 @@ def draw_ground_truth(out: Path, project: Project, dataset: DatasetConfig, count
 
 def draw_submission(out: Path, submission_path: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
     """Draws test images with the contours of a submission, csv or csv.gz, as `draw_ground_truth` does."""
-    rows = read_rows(submission_path, dataset)
+    rles = read_submission(submission_path, dataset)
 
     def find_mask(sample: Sample) -> Mask:
-        draw = DrawRuns(read_full_size(sample, dataset), rows[sample.id], dataset.submission.order)
-        return np.stack(draw(), axis=-1) if dataset.overlapping else merge_layers(draw())[0]
+        return decode_rles(rles[sample.id], read_full_size(sample, dataset), dataset)
 
     return _draw_sheet(out, read_manifest(project, dataset).test, find_mask, dataset, count)
 
