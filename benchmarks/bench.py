@@ -147,12 +147,12 @@ def measure_prediction(
 
     chosen, size_hw = pick_evenly(samples, num_images), experiment.data.size_hw
     folder = Path(tempfile.mkdtemp(prefix="unets-bench-"))
-    weights_path = folder / "fold0" / "best.weights.h5"
+    weights_path = folder / "fold0" / "net.weights.h5"
     weights_path.parent.mkdir()
     keras.utils.set_random_seed(0)
-    build_unet(experiment.model, size_hw, len(dataset.classes)).save_weights(weights_path)
+    build_unet(experiment.model, size_hw, dataset).save_weights(weights_path)
     rounds = count()
-    predictor = load_predictor([weights_path], experiment, size_hw, len(dataset.classes))
+    predictor = load_predictor([weights_path], experiment, size_hw, dataset)
 
     def predict_pipeline(_: int) -> None:
         place = folder / f"round{next(rounds)}"

@@ -78,7 +78,6 @@ EXPERIMENT = ExperimentConfig(
 
 ENSEMBLE = EnsembleConfig(
     experiments=("small", "larger"),
-    averaging="probability",
     weights="equal",
     threshold=0.5,
     postprocessing=Postprocessing(),

@@ -29,12 +29,12 @@ from unets.dataset.folds import hash_folds, read_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.ensemble import Ensemble, Member
-from unets.ensemble.recipe import Averaging, Recipe, average_maps
+from unets.ensemble.recipe import Recipe, average_maps
 from unets.metrics.intervals import Interval
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, join_nets, write_shard
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import take_snapshot, write_snapshot
 from unets.store.runs import hash_file, write_json
 from unets.workers.pool import in_chunks
 
@@ -79,7 +79,7 @@ METRICS: dict[str, Any] = {
 
 def write_metrics(run_dir: Path, **changes: Any) -> None:
     """Writes metrics.json of a run whose weights are there, if they are."""
-    weights_path = run_dir / "best.weights.h5"
+    weights_path = run_dir / "net.weights.h5"
     hashes = {"weights_sha256": hash_file(weights_path)} if weights_path.exists() else {}
     write_json(run_dir / "metrics.json", METRICS | hashes | changes)
 
@@ -100,7 +100,7 @@ def write_run(
     folds_hash = hash_folds(folds_path) if folds_path.exists() else "folds"
     snapshot = take_snapshot(experiment or ExperimentConfig(), dataset or DatasetConfig(), fold, folds_hash)
     write_snapshot(run_dir, snapshot)
-    path = run_dir / "best.weights.h5"
+    path = run_dir / "net.weights.h5"
     path.write_bytes(weights) if isinstance(weights, bytes) else weights.save_weights(path)
     write_metrics(run_dir, **metrics)
     return run_dir
@@ -134,7 +134,6 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
     config = EnsembleConfig(
         experiments=tuple(EXPERIMENTS),
         weights=(0.7, 0.3),
-        averaging="logit",
         threshold=0.46,
         postprocessing=Postprocessing(blur_px=1.5, max_hole_px=20, max_components=3, min_area_px=5),
     )
@@ -147,7 +146,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
     for name, experiment in EXPERIMENTS.items():
         for fold in (0, 1):
             keras.utils.set_random_seed(fold + 10 * len(name))
-            net, rng = build_unet(experiment.model, experiment.data.size_hw, 1), np.random.default_rng(fold)
+            net, rng = build_unet(experiment.model, experiment.data.size_hw), np.random.default_rng(fold)
             for variable in net.weights:
                 if "moving_variance" in variable.path:
                     variable.assign(rng.uniform(0.5, 2, variable.shape))
@@ -261,11 +260,9 @@ def _blur(
     return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
 
 
-def blend(
-    maps: Sequence[Any], weights: Sequence[float], full_hw: tuple[int, int], averaging: Averaging = "probability"
-) -> Any:
+def blend(maps: Sequence[Any], weights: Sequence[float], full_hw: tuple[int, int]) -> Any:
     """Averages maps of one image, as `average_maps` does by a recipe of these weights."""
-    return average_maps(Recipe(weights=tuple(weights), averaging=averaging), maps, full_hw)
+    return average_maps(Recipe(weights=tuple(weights)), maps, full_hw)
 
 
 def build_ensemble(weights: dict[str, float], **fields: Any) -> Ensemble:

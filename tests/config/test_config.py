@@ -122,11 +122,6 @@ def test_unknown_field(kind: type[Config]) -> None:
         (TrainingConfig, {"keep": "last", "patience": 3}, "`patience` must be None for keep=last"),
         (TrainingConfig, {"loss": {}}, "at least 1 item"),
         (TrainingConfig, {"loss": "bec"}, "'bce', 'focal'"),
-        (
-            ExperimentConfig,
-            {"training": {"micro_batch": 3}},
-            "`training.micro_batch` must divide data.batch_size=8. Rec",
-        ),
         (ExperimentConfig, {"training": {"loss": "lovasz"}}, "`data.targets` must be hard for training.loss=lovasz"),
         (PredictionConfig, {"tta": ("hflip", "hflip")}, "`tta` must name at least one flip, each once"),
         (PredictionConfig, {"tile_hw": (100, 128)}, "`tile_overlap_px` must be at most half of tile_hw=(100, 128)"),
@@ -150,7 +145,6 @@ def test_what_is_just_possible() -> None:
     ExperimentConfig(model=ModelConfig(stride=2), data=DataConfig(size_hw=(64, 96), crop_hw=(32, 64)))
     TrainingConfig(epochs=5, keep="last", frozen_epochs=5)
     ExperimentConfig(data=DataConfig(batch_size=8, targets="hard"), training=TrainingConfig(loss="lovasz"))
-    ExperimentConfig(data=DataConfig(batch_size=8), training=TrainingConfig(micro_batch=4))
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -208,10 +202,12 @@ def test_faulty_json_names_its_source(text: str, message: str) -> None:
 def test_post_processing_in_words() -> None:
     assert Postprocessing().describe() == "none"
     steps = Postprocessing(blur_px=1.5, max_hole_px=None, max_components=1, min_area_px=40)
-    words = "map smoothed, sigma 1.5 px, holes filled up to any size, largest components kept: 1, emptied below 40 px"
+    words = (
+        "map smoothed, sigma 1.5 px, holes filled up to any size, components kept, the largest 1, emptied below 40 px"
+    )
     assert steps.describe() == words
     each = Postprocessing(max_hole_px=(0, None), max_components=(2, None), min_area_px=(0, 40))
-    words = "holes filled up to none / any size, largest components kept: 2 / none, emptied below none / 40 px"
+    words = "holes filled up to none / any size, components kept, the largest 2 / none, emptied below none / 40 px"
     assert each.describe() == words
 
 

@@ -26,7 +26,6 @@ from unets.store.paths import Project
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 PLAIN: dict[str, Any] = {
-    "averaging": "probability",
     "weights": "equal",
     "threshold": 0.5,
     "postprocessing": Postprocessing(),
@@ -81,9 +80,7 @@ def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
     before = [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))]
     fit_ensemble(project, dataset, config, jobs=2)
     assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
-    assert {one.what for one in ensemble.candidates} == {"averaging", "weights", "threshold", *STEPS} - set(
-        OBJECT_STEPS
-    )
+    assert {one.what for one in ensemble.candidates} == {"weights", "threshold", *STEPS} - set(OBJECT_STEPS)
 
 
 def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: MakeScene) -> None:
@@ -234,7 +231,7 @@ def test_ignored_pixels_decide_nothing(make_scene: MakeScene) -> None:
         values = np.array(Image.open(path))
         values[:, :48] = 9
         Image.fromarray(values).save(path)
-    config = configure("ab", weights="fit", threshold="fit", averaging="fit")
+    config = configure("ab", weights="fit", threshold="fit")
     before = fit_ensemble(project, dataset, config, jobs=1)
     for folder in ("oof", "oof_no_tta"):
         for name in "ab":

@@ -29,7 +29,6 @@ def make_truth(seed: int, num_classes: int) -> npt.NDArray[np.uint8]:
 RECIPES = st.builds(
     Recipe,
     weights=st.sampled_from([(1.0, 1.0, 1.0), (0.2, 0.0, 0.8)]),
-    averaging=st.sampled_from(["probability", "logit"]),
     threshold=st.sampled_from([0.4, 0.5, 0.62, (0.4, 0.55, 0.62)]),
     postprocessing=st.builds(
         Postprocessing,
@@ -107,18 +106,6 @@ def test_averaging_first_is_enlarging_first(num_classes: int) -> None:
     blended = blend(maps, weights, (37, 53))
     assert (blended.shape, blended.dtype) == ((37, 53, num_classes), np.float32)
     np.testing.assert_allclose(blended, expected, atol=1e-6)
-
-
-def test_logits_are_averaged() -> None:
-    # 0.9 to 0.1 and 0.2 to 0.8: logits log 9 and -log 4, mean log(9 / 4) / 2 = log 1.5, so 0.6
-    maps = [np.full((2, 2, 1), round(255 * p), dtype=np.uint8) for p in (0.9, 0.2)]
-    np.testing.assert_allclose(blend(maps, [1, 1], (3, 3), "logit"), np.full((3, 3, 1), 0.6), atol=4e-3)
-    # log 9 / 4 - 3 log 4 / 4 = log(9 / 64) / 4: odds (9 / 64)^(1 / 4) = 0.612
-    np.testing.assert_allclose(blend(maps, [1, 3], (3, 3), "logit"), np.full((3, 3, 1), 0.612 / 1.612), atol=2e-3)
-    # equal weights of p and 1 - p are even, and the ends are finite
-    ends = [np.full((2, 2, 2), level, dtype=np.uint8) for level in (0, 255)]
-    np.testing.assert_allclose(blend(ends, [1, 1], (2, 2), "logit"), np.full((2, 2, 2), 0.5), atol=1e-5)
-    assert blend(ends, [1, 1], (2, 2), "logit").dtype == np.float32
 
 
 def draw_columns(columns: slice, size: int = 4) -> np.ndarray:

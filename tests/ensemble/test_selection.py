@@ -16,7 +16,8 @@ FIT = Candidate(
     what="threshold",
     propose=lambda recipe, _: [recipe.model_copy(update={"threshold": threshold}) for threshold in THRESHOLDS],
 )
-LOGIT = Candidate(what="averaging", propose=lambda recipe, _: [recipe.model_copy(update={"averaging": "logit"})])
+BLURRED = Postprocessing(blur_px=1.0)
+BLUR = Candidate(what="blur_px", propose=lambda recipe, _: [recipe.change(postprocessing=BLURRED)])
 ScoreOne = Callable[[int, Recipe], float | list[float]]  # of an image under a recipe, or of each class
 
 
@@ -69,12 +70,12 @@ def test_the_groups_of_one_fold_are_dealt_whole_to_five_parts() -> None:
 )
 def test_a_candidate_is_kept_where_its_gain_is_sure(gains: list[float], is_kept: bool) -> None:
     part_of = np.arange(6) % 3
-    score = Counter(part_of, lambda photo, recipe: 0.9 + gains[photo] * (recipe.averaging == "logit"))
-    found = run([LOGIT], START, part_of, make_groups(6), score)
+    score = Counter(part_of, lambda photo, recipe: 0.9 + gains[photo] * (recipe.postprocessing == BLURRED))
+    found = run([BLUR], START, part_of, make_groups(6), score)
     assert found.results[0].is_kept is is_kept
     assert found.results[0].gain.mean == pytest.approx(np.mean(gains), abs=1e-12)
-    assert found.recipe.averaging == ("logit" if is_kept else "probability")
-    assert {recipe.averaging for recipe in found.recipes_by_part} == {found.recipe.averaging}
+    assert found.recipe.postprocessing == (BLURRED if is_kept else Postprocessing())
+    assert set(found.recipes_by_part) == {found.recipe}
 
 
 @pytest.mark.parametrize(("num_groups", "is_kept"), [(2, False), (4, False), (5, True)])
@@ -82,10 +83,10 @@ def test_below_five_groups_nothing_is_tried(num_groups: int, is_kept: bool) -> N
     """Every group gains: of four that happens by chance once in 16 times, and the gate is to let one in 40 through."""
     groups = [f"g{photo // 3}" for photo in range(3 * num_groups)]  # groups count, not photos
     part_of = split_parts(groups, [0] * len(groups))
-    score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (photo + 1) * (recipe.averaging == "logit"))
-    found = run([LOGIT], START, part_of, groups, score)
+    score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (photo + 1) * (recipe.postprocessing == BLURRED))
+    found = run([BLUR], START, part_of, groups, score)
     assert [result.is_kept for result in found.results] == [True] * is_kept
-    assert found.recipe.averaging == ("logit" if is_kept else "probability")
+    assert (found.recipe.postprocessing == BLURRED) is is_kept
 
 
 def test_what_a_fit_gains_on_its_own_photos_is_no_gain() -> None:
@@ -119,16 +120,16 @@ def test_the_rest_is_fitted_and_evaluated_on_what_was_kept() -> None:
         return 0.8 + 0.05 * has_weights + 0.01 * (has_weights and recipe.threshold == 0.4)
 
     score = Counter(part_of, rule)
-    found = run([LOGIT, FIT, candidate], START, part_of, make_groups(6), score)
+    found = run([BLUR, FIT, candidate], START, part_of, make_groups(6), score)
     assert [(result.what, result.is_kept) for result in found.results] == [
         ("weights", True),
         ("threshold", True),
-        ("averaging", False),
+        ("blur_px", False),
     ]
     assert found.recipe == Recipe(weights=(0.3,), threshold=0.4)
     assert found.recipes_by_part == (Recipe(weights=(0.1,), threshold=0.4), Recipe(weights=(0.2,), threshold=0.4))
-    # A pass for all three, one for the two that were left, one for the last. In the first: the start, logits, two more
-    # thresholds, three weights; in the second: three weights at three thresholds and in logits.
+    # A pass for all three, one for the two that were left, one for the last. In the first: the start, blurred, two more
+    # thresholds, three weights; in the second: three weights at three thresholds and blurred.
     assert score.passes == [7, 12, 6]
 
 
@@ -176,9 +177,10 @@ def test_a_gain_must_be_worth_a_step() -> None:
     part_of = np.arange(12) % 3
     for gain, is_kept in ((MIN_GAIN / 5, False), (MIN_GAIN * 2, True)):
         score = Counter(
-            part_of, lambda image, recipe, gain=gain: 0.9 + gain * (1 + image / 100) * (recipe.averaging == "logit")
+            part_of,
+            lambda image, recipe, gain=gain: 0.9 + gain * (1 + image / 100) * (recipe.postprocessing == BLURRED),
         )
-        (result,) = run([LOGIT], START, part_of, make_groups(12), score).results
+        (result,) = run([BLUR], START, part_of, make_groups(12), score).results
         assert (result.is_kept, result.p_value < 0.001) == (is_kept, True)
         assert result.reason == ("kept" if is_kept else "less than 0.00005")
 
@@ -189,9 +191,9 @@ def test_no_class_may_lose() -> None:
         score = Counter(
             part_of,
             lambda image, recipe, loss=loss: (
-                [0.95 + image / 1000, 0.9 - loss] if recipe.averaging == "logit" else [0.9, 0.9]
+                [0.95 + image / 1000, 0.9 - loss] if recipe.postprocessing == BLURRED else [0.9, 0.9]
             ),
         )
-        (result,) = run([LOGIT], START, part_of, make_groups(12), score).results
+        (result,) = run([BLUR], START, part_of, make_groups(12), score).results
         assert result.gain.mean > 0.01 and result.is_kept is is_kept
         assert result.reason == ("kept" if is_kept else "class 2 loses")

@@ -62,7 +62,7 @@ def write_experiment(project: Project, name: str, scores: dict[str, float]) -> N
     folds = {IMAGES[id_][1] for id_ in scores}
     for fold in folds:
         write_run(project, name, int(fold), seconds=3600.0, images=100, devices=["a CPU"])
-    hashes = {fold: hash_file(project.run_dir(name, int(fold)) / "best.weights.h5") for fold in folds}
+    hashes = {fold: hash_file(project.run_dir(name, int(fold)) / "net.weights.h5") for fold in folds}
     write_json(project.oof_pixels_path(name), {"weights": hashes})
     write_csv(project.oof_scores_path(name), scores)
 
@@ -234,9 +234,9 @@ def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None
 
 
 def test_scores_of_other_weights_are_noted_and_a_copied_folder_s_are_not(project: Project, tmp_path: Path) -> None:
-    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))  # as `cp -r` may leave it
+    os.utime(project.run_dir("b", 0) / "net.weights.h5", ns=(4 * 10**18, 4 * 10**18))  # as `cp -r` may leave it
     assert not [note for note in compare(project, "dice", "a", "b").notes if "other weights" in note]
-    (project.run_dir("b", 0) / "best.weights.h5").write_bytes(b"others")
+    (project.run_dir("b", 0) / "net.weights.h5").write_bytes(b"others")
     assert "b has other weights since it was evaluated: `unets predict --exp b` evaluates the present ones" in (
         compare(project, "dice", "a", "b").notes
     )
@@ -255,15 +255,9 @@ def test_an_ensemble_of_other_weights_or_maps_is_noted(project: Project) -> None
     (note,) = find_notes()
     assert "weights or maps of a: run `unets predict && unets ensemble`" in note
     # and weights that were not even predicted with
-    (project.run_dir("b", 0) / "best.weights.h5").write_bytes(b"others")
+    (project.run_dir("b", 0) / "net.weights.h5").write_bytes(b"others")
     (note,) = find_notes()
     assert "weights or maps of a, b: " in note
     shutil.rmtree(project.maps_dir("a", "oof"))  # nothing is known of deleted maps
     (note,) = find_notes()
     assert "weights or maps of b: " in note
-
-
-def test_the_hours_of_a_run_hold_those_of_the_run_it_started_from(project: Project) -> None:
-    write_config(project, "b", start_from="a")
-    assert find_cost(project, ["b"], [0]) == find_cost(project, ["a", "b"], [0])
-    assert compare(project, "dice", "a", "b").b.cost == find_cost(project, ["b"], [0])

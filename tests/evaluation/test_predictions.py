@@ -18,7 +18,7 @@ from unets.store.paths import Project
 
 __all__ = ["make_scene"]
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
-GIVEN: dict[str, Any] = {"averaging": "probability", "weights": "equal", "postprocessing": Postprocessing()}
+GIVEN: dict[str, Any] = {"weights": "equal", "postprocessing": Postprocessing()}
 
 
 def check_scores(project: Project, dataset: DatasetConfig, name: str) -> Prediction:

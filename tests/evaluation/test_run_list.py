@@ -8,7 +8,7 @@ import pytest
 
 from unets.config import DatasetConfig, load_dataset, load_experiment
 from unets.errors import InputError
-from unets.evaluation.runs import Run, list_runs, render_inventory
+from unets.evaluation.runs import list_runs, render_inventory
 from unets.evaluation.scores import list_evaluated, read_scores, tabulate_scores
 from unets.store.paths import Project
 from unets.store.runs import hash_file, lock, write_json
@@ -52,21 +52,8 @@ def test_a_competition_without_runs_says_what_to_do(scene: Scene) -> None:
 
 def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
     write_run(scene, "a", 0)
-    assert list_runs(*scene) == [
-        Run(
-            experiment="a",
-            fold=0,
-            state="finished",
-            epoch=50,
-            num_epochs=50,
-            best_dice=0.98765,
-            best_epochs=(42,),  # counted from 1
-            seconds=5400.0,
-            images=1000,
-            devices=("a CPU, 2 cores",),
-            commits=("012345678",),
-        )
-    ]
+    (run,) = list_runs(*scene)
+    assert (run.experiment, run.fold, run.state, run.num_epochs, run.best_epoch) == ("a", 0, "finished", 50, 42)
     header, _, row, same = render_inventory("tiny", list_runs(*scene), NO_SCORES).split("\n")[:4]
     assert header.split("  ")[0] == "experiment"
     assert row.split() == ["a", "0", "finished", "50/50", "0.98765", "42", "1.50", "1000"]
@@ -79,7 +66,7 @@ def test_states(scene: Scene) -> None:
     write_run(scene, "a", 10, is_finished=False, epochs=7)
     (write_run(scene, "a", 2) / "metrics.json").unlink()  # killed in its first epoch
     write_run(scene, "b", 1)
-    (project.run_dir("b", 1) / "best.weights.h5").unlink()
+    (project.run_dir("b", 1) / "net.weights.h5").unlink()
     write_run(scene, "b", 2)
     (project.run_dir("b", 2) / "config.json").write_text('{"fold": ')
     project.run_dir("b", 3).mkdir()
@@ -92,12 +79,12 @@ def test_states(scene: Scene) -> None:
         ("a", 0, "finished", ""),
         ("a", 2, "stopped", ""),
         ("a", 10, "stopped", ""),
-        ("b", 1, "broken", "no best.weights.h5"),
+        ("b", 1, "broken", "no net.weights.h5"),
         ("b", 2, "broken", f"{b_dir}/fold2/config.json must hold JSON"),
         ("b", 3, "broken", "no config.json"),
         ("b", 4, "broken", f"{b_dir}/fold4/metrics.json must hold a JSON object"),
     ]
-    assert [run.epoch for run in list_runs(*scene)][:3] == [50, 0, 7]
+    assert [run.metrics.get("epochs") for run in list_runs(*scene)][:3] == [50, None, 7]
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -130,7 +117,7 @@ def test_a_run_of_another_config_or_other_folds_says_so(scene: Scene) -> None:
 
 def test_evaluations_are_means_over_images(scene: Scene) -> None:
     project, dataset = scene
-    weights_path = write_run(scene, "a", 0) / "best.weights.h5"
+    weights_path = write_run(scene, "a", 0) / "net.weights.h5"
     project.oof_scores_path("a").write_text(
         "id,group,fold,dice,dice_no_tta\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n"
     )

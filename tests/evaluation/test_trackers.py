@@ -14,7 +14,7 @@ from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.data.io import write_image
 from unets.errors import InputError
 from unets.evaluation.trackers import PANEL, PANEL_NAME, build_trackers
-from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.run_folder import take_snapshot, write_snapshot
 
 DICES = [0.4, 0.6, 0.7]
 

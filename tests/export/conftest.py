@@ -69,7 +69,6 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
     def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1)) -> Path:
         ensemble = build_ensemble(
             weights,
-            averaging="logit",
             threshold=0.44,
             postprocessing={"max_components": 1},
             folds=tuple(folds),
@@ -77,7 +76,7 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
         )
         members = []
         for member in ensemble.members:
-            paths = {fold: models_dir / member.experiment / f"fold{fold}" / "best.weights.h5" for fold in folds}
+            paths = {fold: models_dir / member.experiment / f"fold{fold}" / "net.weights.h5" for fold in folds}
             made_by = fingerprint_nets(EXPERIMENT, DATASET.classes, {fold: hash_file(paths[fold]) for fold in folds})
             members.append(member.model_copy(update={"fingerprint": made_by}))
         path = models_dir / "ensemble.json"

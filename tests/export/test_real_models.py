@@ -19,8 +19,10 @@ from tests import ROOT
 from tests.trained_competition import EXPERIMENTS
 from unets.config import (
     DataConfig,
+    DatasetConfig,
     ExperimentConfig,
     ModelConfig,
+    SubmissionConfig,
     TrainingConfig,
     load_dataset,
 )
@@ -39,7 +41,7 @@ from unets.export.oof import SampleImages, find_oof_images, find_range, find_usu
 from unets.export.programs import FORMATS, write_program_files
 from unets.export.sources import load_model, open_model
 from unets.nets.losses import to_probs
-from unets.nets.unet import build_unet
+from unets.nets.unet import ONE_CLASS, build_unet
 from unets.prediction.loading import load_net
 from unets.store.paths import Project
 from unets.store.tensors import TensorFile, write_tensors
@@ -47,9 +49,9 @@ from unets.store.tensors import TensorFile, write_tensors
 pytestmark = pytest.mark.slow
 
 
-def port(weights: Path, experiment: ExperimentConfig, num_classes: int = 1) -> keras.Model:
+def port(weights: Path, experiment: ExperimentConfig, dataset: DatasetConfig = ONE_CLASS) -> keras.Model:
     """The net that other programs get."""
-    return build_portable(load_net(weights, experiment, experiment.data.size_hw, num_classes, "float32"), "net")
+    return build_portable(load_net(weights, experiment, experiment.data.size_hw, dataset, "float32"), "net")
 
 
 @pytest.fixture(scope="module")
@@ -155,23 +157,24 @@ def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) ->
             load_model(tmp_path / "x")
 
 
+PAIR = DatasetConfig(classes=("cat", "dog"), submission=SubmissionConfig(sample=None))
 NETS = {
-    "grouped, two classes": (EXPERIMENTS["unet_b"].model, 2),
-    "coarse": (ModelConfig(depth=3, base_filters=4, stride=4, normalization="none"), 1),
-    "lite0": (ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4, stride=2), 1),
+    "grouped, two classes": (EXPERIMENTS["unet_b"].model, PAIR),
+    "coarse": (ModelConfig(depth=3, base_filters=4, stride=4, normalization="none"), ONE_CLASS),
+    "lite0": (ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4, stride=2), ONE_CLASS),
 }
 
 
 def test_portable_nets_are_the_nets_and_open_without_us(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 70, 75, 3), dtype=np.uint8)
     expected = {}
-    for name, (model, num_classes) in NETS.items():
+    for name, (model, dataset) in NETS.items():
         experiment = ExperimentConfig(
             data=DataConfig(size_hw=(70, 75)), model=model, training=TrainingConfig(precision="mixed_bfloat16")
         )
-        net = build_unet(model, (70, 75), num_classes)
-        net.save_weights(tmp_path / "best.weights.h5")
-        portable = port(tmp_path / "best.weights.h5", experiment, num_classes)
+        net = build_unet(model, (70, 75), dataset)
+        net.save_weights(tmp_path / "net.weights.h5")
+        portable = port(tmp_path / "net.weights.h5", experiment, dataset)
         expected[name] = np.asarray(portable(image))
         logits = keras.tree.flatten(net(image))[0]
         np.testing.assert_allclose(expected[name], to_probs(logits), atol=2e-5, err_msg=name)
@@ -210,7 +213,7 @@ def test_other_programs_compute_the_same_and_the_snippets_of_the_docs_open_them(
 ) -> None:
     for format_ in FORMATS:
         needs(format_)
-    net = port(project.run_dir("unet_b", 0) / "best.weights.h5", EXPERIMENTS["unet_b"])
+    net = port(project.run_dir("unet_b", 0) / "net.weights.h5", EXPERIMENTS["unet_b"])
     files = write_program_files(net, tmp_path / "unet_fold0", tuple(FORMATS), draw_photos((48, 48), 8))
     photos = draw_photos((48, 48), 3)
     rows = compare_files(net, files, SampleImages(images=[(image, None) for image in photos], total=3))

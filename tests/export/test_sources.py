@@ -48,7 +48,7 @@ def test_a_run_is_a_model(plant_run: Plant) -> None:
     (member,) = card.members
     assert member.experiment == EXPERIMENT
     assert [(net.fold, net.best_dice, net.commits) for net in member.nets] == [(1, 0.91, ("012345678",))]
-    assert model.weights == ((run_dir / "best.weights.h5",),)
+    assert model.weights == ((run_dir / "net.weights.h5",),)
     told = {"channels": "grey", "value_range": (0, 4095), "has_background": False}
     card = open_model(plant_run(dataset=DATASET.model_copy(update=told))).card
     assert (card.channels, card.value_range, card.recipe.threshold) == ("grey", (0.0, 4095.0), 0.0)
@@ -61,7 +61,7 @@ def test_an_experiment_is_the_mean_of_its_runs_with_the_scores_of_their_folds(
         plant_run(fold=fold)
     rows = ["a,g1,0,0.9,0.8", "b,g2,0,0.7,0.8", "c,g3,1,0.5,0.4", "d,g4,10,0.3,0.4"]
     (models_dir / "unet_a" / "oof_scores.csv").write_text("\n".join(["id,group,fold,dice,dice_no_tta", *rows, ""]))
-    weights = {f: hash_file(models_dir / "unet_a" / f"fold{f}" / "best.weights.h5") for f in (10, 0, 1)}
+    weights = {f: hash_file(models_dir / "unet_a" / f"fold{f}" / "net.weights.h5") for f in (10, 0, 1)}
     (models_dir / "unet_a" / "oof_pixels.json").write_text(json.dumps({"weights": weights}))
     card = open_model(models_dir / "unet_a").card
     assert [net.fold for net in card.members[0].nets] == [0, 1, 10] and card.name == "unet_a"
@@ -78,7 +78,7 @@ def test_an_ensemble_is_a_model_with_its_recipe(plant_ensemble: Plant) -> None:
     model = open_model(path)
     card = model.card
     assert [member.name for member in card.members] == ["unet_a", "unet_c"]
-    assert (card.recipe.weights, card.recipe.averaging, card.recipe.threshold) == ((0.75, 0.25), "logit", 0.44)
+    assert (card.recipe.weights, card.recipe.threshold) == ((0.75, 0.25), 0.44)
     assert card.recipe.postprocessing.max_components == 1
     assert card.score is not None and card.score.mean == 0.9
     assert [source.parent.name for source in model.weights[1] if isinstance(source, Path)] == ["fold0", "fold1"]
@@ -92,11 +92,11 @@ def test_weights_of_another_fold_are_refused(plant_run: Plant) -> None:
         open_model(plant_run(is_finished=False))
     first, second = plant_run(fold=0), plant_run(fold=1)
     metrics = json.loads((first / "metrics.json").read_text())
-    metrics["weights_sha256"] = hash_file(first / "best.weights.h5")
+    metrics["weights_sha256"] = hash_file(first / "net.weights.h5")
     (first / "metrics.json").write_text(json.dumps(metrics))
     assert open_model(first).card.members[0].nets[0].weights_sha256 == metrics["weights_sha256"]
-    (first / "best.weights.h5").write_bytes((second / "best.weights.h5").read_bytes())
-    with pytest.raises(InputError, match=r"best\.weights\.h5 must be the weights that this run was trained to"):
+    (first / "net.weights.h5").write_bytes((second / "net.weights.h5").read_bytes())
+    with pytest.raises(InputError, match=r"net\.weights\.h5 must be the weights that this run was trained to"):
         open_model(first)
 
 

@@ -28,8 +28,8 @@ from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file
 from unets.prediction.maps import check_shard, encode_map, open_maps, write_shard
-from unets.store.fingerprint import read_metrics, read_snapshot, take_snapshot
 from unets.store.parts import read_part, write_part
+from unets.store.run_folder import read_metrics, read_snapshot, take_snapshot
 from unets.store.runs import read_csv, read_json_lines
 from unets.store.tensors import TensorFile, write_tensors
 from unets.submission.check import check_submission

@@ -34,7 +34,7 @@ COMMANDS = (
 ENSEMBLE = """from unets.config import EnsembleConfig, Postprocessing
 
 ENSEMBLE = EnsembleConfig(
-    experiments=("a", "b"), averaging="probability", weights="equal", threshold=0.5, postprocessing=Postprocessing()
+    experiments=("a", "b"), weights="equal", threshold=0.5, postprocessing=Postprocessing()
 )
 """
 

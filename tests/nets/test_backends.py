@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import ModelConfig
+from unets.config import DatasetConfig, ModelConfig, SubmissionConfig
 from unets.nets.backend import choose_precision, describe_device, prefers_xla
 from unets.nets.losses import LOSSES, build_loss
 from unets.nets.metrics import MeanScore
@@ -25,6 +25,10 @@ from unets.nets.unet import build_unet
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 SIZE_HW = (37, 45)
+DATASETS = {
+    1: DatasetConfig(),
+    2: DatasetConfig(classes=("cat", "dog"), submission=SubmissionConfig(sample=None)),
+}
 TINY = ModelConfig(depth=2, base_filters=4)
 LITE = ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4)
 # Every choice of `ModelConfig` in some net, several in most: building and compiling is what takes the time.
@@ -60,7 +64,7 @@ def record(folder: Path) -> Arrays:
         made[f"metric_{classes}"] = np.array(float(metric.result()))
     for name, (config, classes) in (NETS | FORWARD).items():
         keras.utils.set_random_seed(0)
-        net = build_unet(config, SIZE_HW, classes, name=name)
+        net = build_unet(config, SIZE_HW, DATASETS[classes], name=name)
         path = folder / f"{name}.weights.h5"
         if not path.exists():
             # Zero biases and unmoved statistics would hide what is done with them. Each net draws by itself: another

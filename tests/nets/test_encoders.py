@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import ENCODERS, ModelConfig
+from unets.config import ENCODERS, DatasetConfig, ModelConfig
 from unets.errors import InputError
 from unets.nets.encoders import build_encoder, find_encoder, load_pretrained
 from unets.nets.layers import BatchNorm
@@ -281,7 +281,8 @@ def test_a_backbone_of_keras_hub(preset: Path) -> None:
     assert [64 // feature.shape[1] for feature in features] == sorted(by_stride)
     for feature, stride in zip(features, sorted(by_stride), strict=True):
         np.testing.assert_allclose(feature, by_stride[stride], atol=1e-3)
-    whole = build_unet(ModelConfig(encoder=name, depth=5, base_filters=4, max_filters=8), (64, 96), num_channels=5)
+    config = ModelConfig(encoder=name, depth=5, base_filters=4, max_filters=8)
+    whole = build_unet(config, (64, 96), DatasetConfig(channels=5))
     load_pretrained(whole, name, "imagenet")
     assert whole.predict_on_batch(draw_images((64, 96), channels=5)).shape == (2, 64, 96, 1)
 

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import ModelConfig, PredictionConfig
+from unets.config import DatasetConfig, ModelConfig, PredictionConfig, SubmissionConfig
 from unets.nets.predictor import FLIPS, Predictor
 from unets.nets.unet import build_unet
 
 SIZE_HW = (33, 47)
+DATASET, PAIR = DatasetConfig(), DatasetConfig(classes=("cat", "dog"), submission=SubmissionConfig(sample=None))
 STEPS = {"identity": (1, 1), "hflip": (1, -1), "vflip": (-1, 1), "hvflip": (-1, -1)}  # steps along (rows, columns)
 
 
@@ -22,9 +23,9 @@ def nets() -> list[keras.Model]:
     return [build_random(seed) for seed in range(3)]
 
 
-def build_random(seed: int, num_classes: int = 1) -> keras.Model:
+def build_random(seed: int, dataset: DatasetConfig = DATASET) -> keras.Model:
     keras.utils.set_random_seed(seed)
-    net = build_unet(ModelConfig(depth=2, base_filters=4), SIZE_HW, num_classes, name=f"net{seed}")
+    net = build_unet(ModelConfig(depth=2, base_filters=4), SIZE_HW, dataset, name=f"net{seed}")
     rng = np.random.default_rng(seed)
     for weight in net.weights:
         weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
@@ -80,7 +81,7 @@ def test_equals_averaging_by_hand(nets: list[keras.Model], num_nets: int, names:
 
 
 def test_several_classes() -> None:
-    pair, photos = [build_random(seed, num_classes=2) for seed in (5, 6)], draw_photos(2)
+    pair, photos = [build_random(seed, PAIR) for seed in (5, 6)], draw_photos(2)
     mean, first = Predictor(pair, ["identity", "vflip"], batch_size=2)(photos)
     assert mean.shape == (2, *SIZE_HW, 2)
     check_rounded(mean, average_by_hand(pair, ["identity", "vflip"], photos))

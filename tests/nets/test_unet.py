@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import MIN_SIDE_PX, ModelConfig
+from unets.config import MIN_SIDE_PX, DatasetConfig, ModelConfig, SubmissionConfig
 from unets.errors import InputError
 from unets.nets.blocks import DepthToSpace, SpaceToDepth
 from unets.nets.unet import build_unet, measure_padding
@@ -145,10 +145,12 @@ def test_the_image_is_scaled_in_float32(precision: str, gray_levels: float) -> N
     assert abs((found + 1) * 127.5 - images).max() < gray_levels
 
 
-@pytest.mark.parametrize(("encoder", "num_channels"), [("unet", 1), ("efficientnet_lite0", 5), ("mobilenetv3small", 1)])
+@pytest.mark.parametrize(("encoder", "num_channels"), [("unet", 2), ("efficientnet_lite0", 5), ("mobilenetv3small", 2)])
 def test_images_of_other_channels_and_overlapping_classes(encoder: Any, num_channels: int) -> None:
     config = ModelConfig(encoder=encoder, depth=4, stride=2, base_filters=2)
-    net = build_unet(config, (32, 64), 2, num_channels=num_channels, overlapping=True)
+    form = SubmissionConfig(sample=None)
+    dataset = DatasetConfig(channels=num_channels, classes=("cat", "dog"), overlapping=True, submission=form)
+    net = build_unet(config, (32, 64), dataset)
     assert net.input_shape == (None, 32, 64, num_channels)
     assert net.output_shape == (None, 32, 64, 2)  # no background: each class has a sigmoid of its own
 

@@ -11,13 +11,13 @@ from unets.nets.weights import save_weights
 
 
 def test_weights_on_a_full_disk_leave_the_old_ones(tmp_path: Path) -> None:
-    path = tmp_path / "best.weights.h5"
+    path = tmp_path / "net.weights.h5"
     net = build_unet(ModelConfig(depth=2, base_filters=4), (32, 48))
     save_weights(net, path)
     whole, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as full a disk as one can have without another
     try:
-        with pytest.raises(OSError, match=r"File too large: .*best\.weights\.h5"):
+        with pytest.raises(OSError, match=r"File too large: .*net\.weights\.h5"):
             save_weights(net, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

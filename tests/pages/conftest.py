@@ -13,10 +13,10 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.pages.report import Report, write_report
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import take_snapshot, write_snapshot
 
-GIVEN: dict[str, Any] = {"averaging": "probability", "weights": "equal", "threshold": 0.5}
+GIVEN: dict[str, Any] = {"weights": "equal", "threshold": 0.5}
 CONFIG = "from unets.config import ExperimentConfig\n\nEXPERIMENT = ExperimentConfig()\n"
 Trained = tuple[Project, DatasetConfig]
 
@@ -30,7 +30,7 @@ def write_run(project: Project, dataset: DatasetConfig, experiment: str, fold: i
         for epoch in range(1, epochs + 1)
     ]
     (run_dir / "history.csv").write_text("epoch,loss,dice,val_loss,val_dice\n" + "".join(rows))
-    (run_dir / "best.weights.h5").write_bytes(b"weights")
+    (run_dir / "net.weights.h5").write_bytes(b"weights")
     reached = {"epochs": epochs, "best_dice": 1 - 0.6 / epochs, "best_epoch": epochs - 1}
     write_metrics(run_dir, seconds=1800.0, images=100, devices=["a CPU"], **reached)
 

@@ -9,7 +9,7 @@ from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.errors import InputError
 from unets.evaluation.runs import read_history
 from unets.pages.page import mark_code, render_page, write_live
-from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.run_folder import take_snapshot, write_snapshot
 
 METRICS = {"is_finished": False, "epochs": 2, "best_dice": 0.9, "best_epoch": 1, "seconds": 100.0, "images": 500}
 

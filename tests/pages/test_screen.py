@@ -20,7 +20,6 @@ from unets.store.paths import Project
 __all__ = ["make_scene"]
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 GIVEN: dict[str, Any] = {
-    "averaging": "probability",
     "weights": "equal",
     "threshold": 0.5,
     "postprocessing": Postprocessing(),

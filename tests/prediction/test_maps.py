@@ -42,9 +42,12 @@ def write_store(
         write_shard(folder, index, nets=nets, classes=classes, maps=maps, images=[""] * len(some))
 
 
-def find_missing(folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, **changes: Any) -> list[int]:
+def find_missing(
+    folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, image_hash: str = "", **changes: Any
+) -> list[int]:
     fields = {"folder": folder, "nets": NETS, "classes": ("car",), "size_hw": SIZE_HW, "command": "`unets predict`"}
-    samples = [tuple(Sample(id=id_, group="", view=None, image="") for id_ in ids) for ids in plan or in_chunks(IDS, 2)]
+    about: dict[str, Any] = {"group": "", "view": None, "image": "", "image_hash": image_hash}
+    samples = [tuple(Sample(id=id_, **about) for id_ in ids) for ids in plan or in_chunks(IDS, 2)]
     return list(MapStore(**(fields | changes)).find_missing(samples, force=force))
 
 
@@ -130,6 +133,7 @@ def test_shards_of_other_images_are_made_again_or_gone(tmp_path: Path) -> None:
     write_store(tmp_path)
     assert find_missing(tmp_path, plan=[IDS[:2], IDS[2:]]) == [1]
     assert list_shards(tmp_path) == [shard_path(tmp_path, 0)]
+    assert find_missing(tmp_path, plan=[IDS[:2]], image_hash="of other bytes") == [0]  # names and nets are as before
 
 
 def test_each_fold_of_a_store_has_a_folder_and_a_net(tmp_path: Path) -> None:

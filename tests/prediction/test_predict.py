@@ -209,18 +209,6 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     assert {path for path in after if after[path][0] != before[path][0]} == {gone, torn, flipped} | both
 
 
-def test_maps_of_replaced_images_are_made_again(constant: Scene) -> None:
-    """Their names are as before, and so are the nets."""
-    constant.predict(shard_size=2)
-    before = constant.list_shards()
-    replaced = replace(constant.manifest.test[3], image_hash="other bytes")
-    test = (*constant.manifest.test[:3], replaced, *constant.manifest.test[4:])
-    replace(constant, manifest=replace(constant.manifest, test=test)).predict(shard_size=2)
-    after = constant.list_shards()
-    again = {path for path in after if after[path][0] != before[path][0]}
-    assert again == {constant.project.maps_dir("unet_a", "test") / "00001.zip"}
-
-
 def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> None:
     constant.predict()
     before = constant.list_shards()
@@ -264,13 +252,13 @@ def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeyp
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])
 def test_weights_that_cannot_be_loaded_are_named(constant: Scene, content: bytes | None) -> None:
-    weights_path = constant.project.run_dir("unet_a", 1) / "best.weights.h5"
+    weights_path = constant.project.run_dir("unet_a", 1) / "net.weights.h5"
     if content is None:  # of another net
         build_unet(ModelConfig(depth=2, base_filters=2), SIZE_HW).save_weights(weights_path)
     else:
         weights_path.write_bytes(content)
     write_metrics(weights_path.parent)
-    with pytest.raises(InputError, match=r"fold1/best\.weights\.h5 must hold weights of this net"):
+    with pytest.raises(InputError, match=r"fold1/net\.weights\.h5 must hold weights of this net"):
         constant.predict()
 
 

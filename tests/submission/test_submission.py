@@ -53,7 +53,7 @@ def make_ready(make_scene: MakeScene) -> MakeReady:
 def test_rows_are_what_was_evaluated(make_ready: MakeReady, order: str) -> None:
     """The same maps, as test images and out-of-fold, under every kind of step: the submission scores the same."""
     steps = Postprocessing(blur_px=1.0, max_hole_px=3, max_components=1, min_area_px=900)
-    config = {"weights": (1, 2), "averaging": "logit", "threshold": 0.42, "postprocessing": steps}
+    config = {"weights": (1, 2), "threshold": 0.42, "postprocessing": steps}
     project, dataset = make_ready(experiments="ab", config=config, order=order)
     scores = read_scores(project.ensemble_oof_path("ensemble"), dataset.metric)["score"]
     masks = read_submission(project.input_dir / "train_masks.csv", dataset)

@@ -78,7 +78,7 @@ def run(root: Path, job: dict[str, Any]) -> None:
         folds=read_folds(project.folds_path, manifest),
         folds_hash=hash_folds(project.folds_path),
     )
-    train_fold(fold, reader, workers=2, save_seconds=0.0)
+    train_fold(fold, reader, micro_batch=2, workers=2, save_seconds=0.0)
 
 
 def main(root: Path) -> None:

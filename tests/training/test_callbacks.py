@@ -167,13 +167,13 @@ def test_a_state_of_another_net_is_refused(fold: Fold) -> None:
 
 def test_the_best_weights_are_kept_and_the_training_stops_when_patience_runs_out(watch: Watch, fold: Fold) -> None:
     finish_epochs(watch, 0.4, 0.6)
-    best = fold.best_path.read_bytes()
+    best = fold.weights_path.read_bytes()
     watch.model.net.layers[-1].kernel.assign_add(np.ones((1, 1, 3, 1)))
     finish_epochs(watch, 0.6)
     assert not watch.model.stop_training
     finish_epochs(watch, 0.5)
     assert watch.model.stop_training
-    assert fold.best_path.read_bytes() == best
+    assert fold.weights_path.read_bytes() == best
     metrics = json.loads((fold.run_dir / "metrics.json").read_text())
     # Not finished yet: the end of the training says so.
     assert (metrics["is_finished"], metrics["epochs"], metrics["best_dice"], metrics["best_epoch"]) == (

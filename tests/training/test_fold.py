@@ -60,7 +60,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], AbstractC
 def assert_same_run(run_dir: Path, other_dir: Path) -> None:
     """Weights and scores of two runs are the same to the last bit."""
     assert (run_dir / "history.csv").read_bytes() == (other_dir / "history.csv").read_bytes()
-    weights, others = (read_weights(folder / "best.weights.h5") for folder in (run_dir, other_dir))
+    weights, others = (read_weights(folder / "net.weights.h5") for folder in (run_dir, other_dir))
     assert weights.keys() == others.keys() and len(weights) > 10
     for name, values in weights.items():
         np.testing.assert_array_equal(values, others[name], err_msg=name)
@@ -84,7 +84,7 @@ def test_a_fold_learns_to_find_the_ellipses(finished: Path) -> None:
 
 def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -> None:
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if not path.name.startswith(".lock")}
-    kept = {"config.json", "best.weights.h5", "last", "last/state.npz", "history.csv", "metrics.json"}
+    kept = {"config.json", "net.weights.h5", "last", "last/state.npz", "history.csv", "metrics.json"}
     assert names == kept | {"panel", "panel/choice.json", "panel/worst.jpg"}
     config = json.loads((finished / "config.json").read_text())
     assert (config["fold"], config["folds_hash"], config["classes"]) == (0, scene.folds_hash, ["car"])
@@ -217,7 +217,7 @@ def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tm
     experiment = change("training", epochs=1, warmup=0)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash}
     train_experiment(project, scene.manifest, "unet_b", experiment, use_folds=[0, 1], **arguments)
-    scored = [read_weights(project.run_dir("unet_b", fold) / "best.weights.h5") for fold in (0, 1)]
+    scored = [read_weights(project.run_dir("unet_b", fold) / "net.weights.h5") for fold in (0, 1)]
     assert any((values != scored[1][name]).any() for name, values in scored[0].items())
     # A fold of another config is refused before any other is trained.
     shutil.rmtree(project.run_dir("unet_b", 0))
@@ -229,7 +229,7 @@ def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tm
 def test_a_run_starts_from_the_weights_of_another(finished: Path, scene: Scene) -> None:
     run_dir = finished.parents[1] / "unet_b" / "fold0"
     scene.train(run_dir, change("training", start_from="unet_a", epochs=1, learning_rate=1e-12, weight_decay=0.0))
-    weights, others = (read_weights(folder / "best.weights.h5") for folder in (run_dir, finished))
+    weights, others = (read_weights(folder / "net.weights.h5") for folder in (run_dir, finished))
     for name, values in weights.items():
         if "batch_norm" not in name:  # whose statistics are of the new images
             np.testing.assert_allclose(values, others[name], atol=1e-6, err_msg=name)

@@ -19,8 +19,8 @@ from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
-from unets.store.fingerprint import check_snapshot, read_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import check_snapshot, read_snapshot
 from unets.store.runs import hash_file
 from unets.training.fold import train_experiment
 from unets.training.state import Fold
@@ -42,7 +42,7 @@ def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path
     scene.train(split, experiment, micro_batch=2)
     assert read_metrics(whole)["micro_batches"] == [4] and read_metrics(split)["micro_batches"] == [2]
     assert read_metrics(whole)["images"] == read_metrics(split)["images"] == 12
-    weights, others = (read_weights(run_dir / "best.weights.h5") for run_dir in (whole, split))
+    weights, others = (read_weights(run_dir / "net.weights.h5") for run_dir in (whole, split))
     for name, values in weights.items():
         np.testing.assert_allclose(others[name], values, atol=1e-4, err_msg=name)
     check_snapshot(whole, read_snapshot(split))  # may be gone on with
@@ -63,8 +63,8 @@ def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None
     assert valid[0][0].shape == (2, *SIZE_HW, 3)
     scene.train(run_dir, experiment)
     keras.utils.clear_session()
-    net = build_unet(experiment.model, SIZE_HW, 1, "float32")
-    net.load_weights(run_dir / "best.weights.h5")
+    net = build_unet(experiment.model, SIZE_HW)
+    net.load_weights(run_dir / "net.weights.h5")
     score = Validator(net, build_loss(experiment.training.losses), valid).score()
     (row,) = read_history(run_dir)
     assert (row["val_dice"], row["val_loss"]) == pytest.approx((score["val_dice"], score["val_loss"]), abs=1e-5)

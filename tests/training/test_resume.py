@@ -27,7 +27,7 @@ KILLED = -9
 OF_TIME = {"seconds", "starts", "devices", "commits", "seal"}  # what a restart may change, and the hash of all
 
 # 3 updates of 2 steps an epoch. Patience leaves it three epochs at least, as the first is always the best so far.
-EVERYTHING = {"epochs": 4, "patience": 2, "ema": 0.9, "micro_batch": 2, "deterministic": True}
+EVERYTHING = {"epochs": 4, "patience": 2, "ema": 0.9, "deterministic": True}
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Trainer:
         kept: dict[str, Any] = {"history": (run_dir / "history.csv").read_bytes()}
         metrics = json.loads((run_dir / "metrics.json").read_text())
         kept["metrics"] = {key: value for key, value in metrics.items() if key not in OF_TIME}
-        with h5py.File(run_dir / "best.weights.h5") as file:
+        with h5py.File(run_dir / "net.weights.h5") as file:
             file.visititems(
                 lambda name, item: kept.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
             )
@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(start: Cal
     trainer = start("tensorflow")
     kills: list[Kill] = [
         ("state.npz", "before", 2, ""),  # in the first epoch, while its state is written over an older one
-        ("best.weights.h5", "after", 1, ""),  # as the first epoch ends, before its state: it is repeated
+        ("net.weights.h5", "after", 1, ""),  # as the first epoch ends, before its state: it is repeated
         ("state.npz", "after", 1, ""),  # after its state, before all that is written from it
         ("state.npz", "after", 5, ""),  # two updates into the third epoch
         ("metrics.json", "before", 1, '"is_finished": true'),  # when the last weights are written
@@ -114,7 +114,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(start: Cal
 @pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 def test_a_run_that_is_killed_within_an_epoch_ends_with_the_same_bits_on_jax(start: Callable[[str], Trainer]) -> None:
     trainer = start("jax")
-    training = {"epochs": 2, "ema": 0.9, "micro_batch": 2}
+    training = {"epochs": 2, "ema": 0.9}
     codes = trainer.train(("whole", None), ("torn", ("state.npz", "after", 2, "")), ("torn", None), training=training)
     assert codes == [0, KILLED, 0]
     assert_same(trainer.read("torn"), trainer.read("whole"))

@@ -38,11 +38,11 @@ def run_dir(tmp_path: Path) -> Path:
 
 def test_a_run_starts_from_one_of_smaller_photos_or_from_nothing(source_dir: Path, run_dir: Path) -> None:
     path = find_source(run_dir, build((64, 96), start_from="unet_small"), CLASSES, FOLDS_HASH)
-    assert path == source_dir / "best.weights.h5"
+    assert path == source_dir / "net.weights.h5"
     assert find_source(run_dir, build(), CLASSES, FOLDS_HASH) is None
 
 
-@pytest.mark.parametrize("missing", ["folder", "metrics.json", "best.weights.h5", "the end", "the fold"])
+@pytest.mark.parametrize("missing", ["folder", "metrics.json", "net.weights.h5", "the end", "the fold"])
 def test_a_source_that_is_not_trained_to_its_end_is_refused(missing: str, source_dir: Path, run_dir: Path) -> None:
     if missing == "folder":
         source_dir.parent.rename(source_dir.parent.with_name("other"))

@@ -144,7 +144,7 @@ class Stage:
     @property
     def experiments_to_train(self) -> tuple[dict[str, ExperimentConfig], dict[str, list[int]]]:
         """The experiments asked for, those that they start from where these are not trained, and the folds of each."""
-        from unets.store.fingerprint import is_trained
+        from unets.store.run_folder import is_trained
 
         experiments, folds_of = dict(self.experiments), self.folds_of
         for name in (queue := list(experiments)):

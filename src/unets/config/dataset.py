@@ -82,6 +82,13 @@ class DatasetConfig(Config):
         return self.channels if isinstance(self.channels, int) else 3
 
     @property
+    def num_logits(self) -> int:
+        """Channels of what a net returns: one a class, before them one of background where classes exclude each other;
+        of a single class there is none.
+        """
+        return len(self.classes) + (len(self.classes) > 1 and not self.overlapping)
+
+    @property
     def counts_objects(self) -> bool:
         """Whether the metric compares objects one by one."""
         return self.metric.startswith("ap")

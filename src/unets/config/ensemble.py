@@ -1,4 +1,4 @@
-"""What the final masks are made of: experiments, how their maps are averaged, what is done to the masks."""
+"""What the final masks are made of: experiments, the weights of their maps, what is done to the masks."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,13 +10,13 @@ _Area = Annotated[int, Field(ge=0, le=2**31)]
 _Count = Annotated[int, Field(ge=1, le=65_536)]
 _Width = Annotated[float, Field(ge=0, le=1000)]
 Threshold = Share | tuple[Share, ...]  # of all classes, or of each
-_STEPS = {  # in words
-    "blur_px": "map smoothed, sigma {}",
-    "max_hole_px": "holes filled up to {}",
-    "max_components": "largest components kept: {}",
-    "min_area_px": "emptied below {}",
-    "neck_px": "objects parted at necks up to {}",
-    "min_object_px": "objects dropped below {}",
+STEPS = {  # in words, before a value in pixels (a count of components)
+    "blur_px": "map smoothed, sigma",
+    "max_hole_px": "holes filled up to",
+    "max_components": "components kept, the largest",
+    "min_area_px": "emptied below",
+    "neck_px": "objects parted at necks up to",
+    "min_object_px": "objects dropped below",
 }
 
 
@@ -42,12 +42,12 @@ class Postprocessing(Config):
     def describe(self) -> str:
         """Says what is done, in words."""
         words = []
-        for field, text in _STEPS.items():
+        for field, text in STEPS.items():
             value, default = getattr(self, field), type(self).model_fields[field].default
             if value != default:
                 unit, each = "" if field == "max_components" else " px", value if isinstance(value, tuple) else (value,)
                 shown = ("none" if v == default else "any size" if v is None else f"{v:g}{unit}" for v in each)
-                words.append(text.format(" / ".join(shown)))
+                words.append(f"{text} {' / '.join(shown)}")
         return ", ".join(words) or "none"
 
 
@@ -55,7 +55,6 @@ class EnsembleConfig(Config):
     """What the final masks are made of. What is `fit` keeps its default unless cross-fitting shows a gain."""
 
     experiments: tuple[Name, ...]  # names of the experiments averaged
-    averaging: Literal["fit", "probability", "logit"] = "fit"  # of what the mean is taken; default: probability
     weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["fit", "equal"] = "fit"  # one each; default: equal
     threshold: Threshold | Literal["fit"] = "fit"  # one for all classes or one each; default: 0.5
     postprocessing: Postprocessing | Literal["fit"] = "fit"  # default: none

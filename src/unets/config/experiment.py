@@ -114,9 +114,7 @@ class TrainingConfig(Config):
     loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the losses, as {"gamma": 2}
     class_weights: tuple[Factor, ...] | None = None  # what each class counts in the loss, where background counts 1
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
-    optimizer_args: dict[str, float | bool] = Field(default_factory=dict)  # beyond those below, as {"beta_2": 0.99}
     schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up
-    schedule_args: dict[str, float | bool] = Field(default_factory=dict)  # as {"power": 0.9}
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3  # peak
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the updates in which the rate rises to its peak
     encoder_rate: Share = 1.0  # learning rate of a pretrained encoder, as a share of the others'
@@ -130,9 +128,6 @@ class TrainingConfig(Config):
     keep: Literal["best", "last"] = "best"
     # An experiment of the same folds, whose weights are the first ones; it is trained first where it is not yet.
     start_from: Name | None = None
-    # Images a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
-    # --micro-batch sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
-    micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
     patience: Annotated[int, Field(ge=1, le=100_000)] | None = None  # epochs without a better validation score
     # Of the held-out images, those that an epoch is scored on, spread evenly. None: all. Out-of-fold scores use all.
@@ -187,9 +182,6 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        micro, batch_size = self.training.micro_batch, self.data.batch_size
-        divides = micro is None or batch_size % micro == 0
-        self.require(divides, "training.micro_batch", f"divide data.batch_size={batch_size}")
         sizes = {
             "data.size_hw": self.data.size_hw,
             "data.crop_hw": self.data.crop_hw,

@@ -85,7 +85,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         per_update = self.batch_size * steps_per_update
         if updates_per_epoch is None and steps_per_update > 1 and len(self.indices) < per_update:
             raise InputError(
-                f"`batch_size` must be at most the {len(self.indices)} images trained on, as `micro_batch` splits "
+                f"`batch_size` must be at most the {len(self.indices)} images trained on, as `--micro-batch` splits "
                 f"it. Received: batch_size={batch_size * steps_per_update}, micro_batch={batch_size}"
             )
         self.start_epoch(0)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, Threshold, is_ensemble
 from unets.dataset.folds import hash_folds
-from unets.ensemble.recipe import Averaging, Recipe
+from unets.ensemble.recipe import Recipe
 from unets.ensemble.selection import CandidateResult
 from unets.errors import InputError
 from unets.metrics.intervals import Interval
@@ -41,7 +41,6 @@ class Ensemble(Config):
     name: str  # `ensemble` or `ensemble_<...>`, as its config file
     config: EnsembleConfig  # what was asked for
     members: tuple[Member, ...]
-    averaging: Averaging
     threshold: Threshold
     postprocessing: Postprocessing
     overlapping: bool  # whether a pixel may be of several classes

@@ -1,17 +1,16 @@
 """Fitting an ensemble: its members' out-of-fold maps are scored, candidates tried, contributions measured."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from unets.config import DatasetConfig, EnsembleConfig
-from unets.data.samples import Sample
 from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import Ensemble, Member, describe_ground_truth
 from unets.ensemble.mask_scores import Fractions, Scores
-from unets.ensemble.oof import Choose, choose_always, open_oof, score_images, write_scores
+from unets.ensemble.oof import open_oof, score_images, write_scores
 from unets.ensemble.recipe import Recipe, default_recipe
 from unets.ensemble.selection import list_candidates, select, split_parts
 from unets.ensemble.weights import count_pixels, draw_pixels
@@ -49,22 +48,24 @@ def fit_ensemble(
     part_of_group = dict(zip(groups, part_of.tolist(), strict=True))
 
     def score(recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> Fractions:
-        choose = partial(_choose_needed, recipes, needed, part_of_group)
-        return score_images(oof, choose, what=f"{name}: candidates", jobs=jobs)[0]
+        of_part = [[recipe if i in columns else None for i, recipe in enumerate(recipes)] for columns in needed]
+        return score_images(
+            oof, lambda sample: (of_part[part_of_group[sample.group]], ()), what=f"{name}: candidates", jobs=jobs
+        )[0]
 
     start = _start(config, dataset)
     is_weighed, default = config.weights == "fit" and num_members > 1, default_recipe(dataset, num_members)
     look = partial(draw_pixels, max_pixels=count_pixels(len(groups)), recipe=start) if is_weighed else None
-    choose: Choose = partial(
-        choose_always, [default.change(weights=tuple(row)) for row in np.eye(num_members).tolist()]
-    )
-    scored, pixels = score_images(oof, choose, what=f"{name}: members", jobs=jobs, look=look)
+    members = [default.change(weights=tuple(row)) for row in np.eye(num_members).tolist()]
+    scored, pixels = score_images(oof, lambda _: (members, members), what=f"{name}: members", jobs=jobs, look=look)
     alone = metric.to_values(scored).mean(axis=-1)
     candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
     selection = select(candidates, start, part_of, groups, score, metric)
-    recipe_of_group = {group: selection.recipes_by_part[part] for group, part in part_of_group.items()}
-    choose = partial(_choose_final, start, recipe_of_group)
-    closed, _ = score_images(oof, choose, what=f"{name}: contributions", jobs=jobs)
+    # As it is, before any fit, without each member, and without TTA: each image by the recipe fitted without its part.
+    final_of = [([one, start, *_leave_out_each(one)], [one]) for one in selection.recipes_by_part]
+    closed, _ = score_images(
+        oof, lambda sample: final_of[part_of_group[sample.group]], what=f"{name}: contributions", jobs=jobs
+    )
     final, started, *without, no_tta = metric.to_values(closed).mean(axis=-1).T
     means = alone.mean(axis=0)
     best = int(np.argmax(means[:num_members]))
@@ -84,7 +85,7 @@ def fit_ensemble(
             )
             for index, experiment in enumerate(config.experiments)
         ),
-        **recipe.model_dump(include={"averaging", "threshold", "postprocessing", "overlapping"}),
+        **recipe.model_dump(include={"threshold", "postprocessing", "overlapping"}),
         metric=dataset.metric,
         ground_truth=describe_ground_truth(dataset),
         image_hw=dataset.size_hw,
@@ -120,34 +121,19 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
             raise InputError(
                 f"`{name}` must be one, or one for each of {', '.join(dataset.classes)}. Received: {value}"
             )
-    given = {name: getattr(config, name) for name in ("averaging", "threshold", "postprocessing")}
+    given = {name: getattr(config, name) for name in ("threshold", "postprocessing")}
     return start.change(**{name: value for name, value in given.items() if value != "fit"})
 
 
-def _choose_needed(
-    recipes: Sequence[Recipe], needed: Sequence[Sequence[int]], part_of_group: Mapping[str, int], sample: Sample
-) -> tuple[list[Recipe | None], list[Recipe]]:
-    """Chooses the recipes that an image's part needs, by their numbers."""
-    columns = set(needed[part_of_group[sample.group]])
-    return [recipe if column in columns else None for column, recipe in enumerate(recipes)], []
-
-
-def _choose_final(
-    start: Recipe, recipe_of_group: Mapping[str, Recipe], sample: Sample
-) -> tuple[list[Recipe | None], list[Recipe]]:
-    """Chooses the recipe fitted without an image's part, as it is, before any fit, and without each member."""
-    recipe = recipe_of_group[sample.group]
-    members = range(len(recipe.weights))
-    without = [_leave_out(recipe, member) if len(members) > 1 else None for member in members]
-    return [recipe, start, *without], [recipe]
-
-
-def _leave_out(recipe: Recipe, member: int) -> Recipe:
-    """Returns a recipe without a member; the others share equally where it was the only one with a weight."""
-    weights = [0.0 if index == member else weight for index, weight in enumerate(recipe.weights)]
-    if not any(weights):
-        weights = [float(index != member) for index in range(len(weights))]
-    return recipe.change(weights=tuple(weights))
+def _leave_out_each(recipe: Recipe) -> list[Recipe | None]:
+    """Returns a recipe without each member, None of a single one; the others share equally where none has a weight."""
+    found = list[Recipe | None]()
+    for left_out in range(len(recipe.weights)):
+        weights = [0.0 if index == left_out else weight for index, weight in enumerate(recipe.weights)]
+        if not any(weights):
+            weights = [float(index != left_out) for index in range(len(weights))]
+        found.append(recipe.change(weights=tuple(weights)) if any(weights) else None)
+    return found
 
 
 def _bound(differences: Scores, groups: Sequence[str]) -> Interval | None:

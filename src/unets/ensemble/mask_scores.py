@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick, pick_classes, to_masks
+from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick, pick_classes
 from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
 from unets.metrics.masks import Metric, divide, find_metric
 from unets.metrics.pixels import Numbers, number_class, pick_class, pick_known
@@ -68,7 +68,7 @@ def score_recipes(
         true_hw = number_class(target, objects, index)
         targets.append(_Target(true_hw[box], pick_known(target[box], index), int(np.count_nonzero(true_hw))))
     fractions_of: dict[Recipe, Fractions] = {}
-    for _, equal_blend in _group(recipes, lambda recipe: (recipe.averaging, recipe.weights)):
+    for _, equal_blend in _group(recipes, lambda recipe: recipe.weights):
         probs_hwc = average_maps(equal_blend[0], maps, (target.shape[0], target.shape[1]), box)
         for blur_px, equal_map in _group(equal_blend, lambda recipe: recipe.postprocessing.blur_px):
             smooth_hwc = blur(probs_hwc, blur_px)
@@ -113,10 +113,10 @@ def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> 
     """
     if len(maps) == 1:
         return np.nan, np.nan
-    mask, differences, dices = to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping), [], []
+    mask, differences, dices = recipe.cut(probs_hwc), [], []
     for probs_u8_hwc in maps:
         member_hwc = enlarge_map(from_u8(probs_u8_hwc), (probs_hwc.shape[0], probs_hwc.shape[1]))
-        own = to_masks(member_hwc, recipe.threshold, overlapping=recipe.overlapping)
+        own = recipe.cut(member_hwc)
         both, total = np.count_nonzero((own == mask) & (own > 0)), np.count_nonzero(own) + np.count_nonzero(mask)
         differences.append(float(np.abs(member_hwc - probs_hwc).mean(dtype=np.float64)))
         dices.append(float(divide(2 * both, total)))
@@ -178,8 +178,7 @@ def _score_masks(
     """Scores recipes of one smoothed map by making each mask."""
     fractions_of: dict[Recipe, Fractions] = {}
     for _, alike in _group(recipes, lambda recipe: str(recipe.threshold)):
-        mask = to_masks(probs_hwc, alike[0].threshold, overlapping=alike[0].overlapping)
-        masks = clean_masks(mask, [recipe.postprocessing for recipe in alike])
+        masks = clean_masks(alike[0].cut(probs_hwc), [recipe.postprocessing for recipe in alike])
         # Most masks have no hole and one component: they come back as they were, and are scored once.
         distinct = {id(cleaned): cleaned for cleaned in masks}
         scored = {key: _score_mask(targets, cleaned, metric) for key, cleaned in distinct.items()}

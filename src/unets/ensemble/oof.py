@@ -21,15 +21,15 @@ from unets.errors import InputError
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, Numbers, count_pixels_of, describe_pixels, sum_counts
 from unets.prediction.maps import MapReader, list_shards, open_maps
-from unets.store.fingerprint import WEIGHTS
 from unets.store.paths import Project
+from unets.store.run_folder import WEIGHTS
 from unets.store.runs import hash_file, write_csv, write_json
 from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
 
-# Gets an image; gives the recipes that its maps are scored under, and those without TTA.
-Choose = Callable[[Sample], tuple[Sequence[Recipe | None], Sequence[Recipe]]]
+# Recipes that an image's maps are scored under, None where one is not needed; and those of its maps without TTA.
+Recipes = tuple[Sequence[Recipe | None], Sequence[Recipe]]
 Look = Callable[[ClassMask, list[MapU8]], Any]
 _CHUNK = 16  # images a task
 
@@ -59,14 +59,6 @@ class OofTask:
             readers=tuple(reader.select(ids) for reader in self.readers),
             no_tta_readers=tuple(reader and reader.select(ids) for reader in self.no_tta_readers),
         )
-
-    def read_maps(self, sample: Sample) -> tuple[ClassMask, list[MapU8]]:
-        """Reads an image's (ground truth at full size, map of each experiment)."""
-        return read_mask(sample), [reader.read_map(sample.id) for reader in self.readers]
-
-    def read_no_tta(self, sample: Sample) -> list[MapU8 | None]:
-        """Reads an image's map without TTA of each experiment."""
-        return [None if reader is None else reader.read_map(sample.id) for reader in self.no_tta_readers]
 
 
 def open_oof(
@@ -110,7 +102,7 @@ def open_oof(
 
 
 def score_images(
-    oof: OofTask, choose: Choose, *, what: str, jobs: int | None, look: Look | None = None
+    oof: OofTask, choose: Callable[[Sample], Recipes], *, what: str, jobs: int | None, look: Look | None = None
 ) -> tuple[Fractions, list[Any]]:
     """Scores images in worker processes under the recipes that are chosen for each.
 
@@ -118,14 +110,10 @@ def score_images(
     TTA; NaN for None, and where a member has no such map. And what `look` finds in each ground truth and its maps.
     """
     chunks = in_chunks(oof.samples, _CHUNK)
-    function, tasks = partial(_score_task, choose, look), map(oof.select, chunks)
-    parts = list(run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"))
+    tasks = ((oof.select(chunk), list(map(choose, chunk))) for chunk in chunks)
+    score = partial(_score_task, look)
+    parts = list(run_tasks(score, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"))
     return np.concatenate([part for part, _ in parts]), [one for _, found in parts for one in found]
-
-
-def choose_always(recipes: Sequence[Recipe], _: Sample) -> tuple[Sequence[Recipe], Sequence[Recipe]]:
-    """Chooses the same recipes for every image, and its maps without TTA."""
-    return recipes, recipes
 
 
 def score_oof(
@@ -147,7 +135,7 @@ def score_oof(
     oof, metric, alone = open_oof(project, dataset, [experiment], folds), dataset.metric, default_recipe(dataset)
     look = partial(_count_pixels, alone, len(dataset.classes))
     fractions, counts = score_images(
-        oof, partial(choose_always, [alone]), what=f"score {experiment}", jobs=jobs, look=look
+        oof, lambda _: ([alone], [alone]), what=f"score {experiment}", jobs=jobs, look=look
     )
     scores: Scores = find_metric(metric).to_values(fractions).mean(axis=-1)
     path, runs = project.oof_scores_path(experiment), {fold: project.run_dir(experiment, fold) for fold in oof.folds}
@@ -172,15 +160,15 @@ def _count_pixels(recipe: Recipe, num_classes: int, target: ClassMask, maps: Seq
     return count_pixels_of(target, make_mask(recipe, maps, (target.shape[0], target.shape[1])), num_classes)
 
 
-def _score_task(choose: Choose, look: Look | None, task: OofTask) -> tuple[Fractions, list[Any]]:
-    rows, found = [], []
-    for sample in task.samples:
-        target, maps = task.read_maps(sample)
-        chosen, chosen_no_tta = choose(sample)
-        score = partial(_score, task.dataset, target, read_objects(sample))
-        rows.append(score(maps, chosen))
-        if chosen_no_tta:
-            rows[-1] += score(task.read_no_tta(sample), chosen_no_tta)
+def _score_task(look: Look | None, task: tuple[OofTask, list[Recipes]]) -> tuple[Fractions, list[Any]]:
+    rows, found, (oof, chosen) = [], [], task
+    for sample, (recipes, recipes_no_tta) in zip(oof.samples, chosen, strict=True):
+        target, maps = read_mask(sample), [reader.read_map(sample.id) for reader in oof.readers]
+        score = partial(_score, oof.dataset, target, read_objects(sample))
+        rows.append(score(maps, recipes))
+        if recipes_no_tta:
+            maps_no_tta = [reader and reader.read_map(sample.id) for reader in oof.no_tta_readers]
+            rows[-1] += score(maps_no_tta, recipes_no_tta)
         if look is not None:
             found.append(look(target, maps))
     return np.array(rows), found

@@ -1,7 +1,7 @@
 """The recipe: how members' probability maps become the final mask. Evaluation and submission both call it."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,13 @@ from unets.prediction.maps import from_u8
 
 MapU8 = npt.NDArray[np.uint8]
 Probs = npt.NDArray[np.float32]
-Averaging = Literal["probability", "logit"]
 DEFAULT_THRESHOLD = 0.5  # unless another is shown to be better
-_EDGE = np.float32(1 / 510)  # 0 and 255 of 255 stand for half a step from 0 and 1: their logits are finite
 
 
 class Recipe(Config):
-    """What is averaged how, the threshold, what is done before and after it."""
+    """The weights of the members, the threshold, what is done before and after it."""
 
     weights: tuple[Annotated[float, Field(ge=0)], ...]  # one a member, not all 0
-    averaging: Averaging = "probability"
     threshold: Threshold = DEFAULT_THRESHOLD  # see `to_masks`
     postprocessing: Postprocessing = Postprocessing()
     overlapping: bool = False  # whether a pixel may be of several classes
@@ -37,6 +34,10 @@ class Recipe(Config):
     def change(self, **fields: Any) -> "Recipe":
         """Returns a recipe with some fields changed."""
         return self.model_copy(update=fields)
+
+    def cut(self, probs_hwc: Probs) -> ClassMask:
+        """Cuts probabilities at the threshold; see `to_masks`."""
+        return to_masks(probs_hwc, self.threshold, overlapping=self.overlapping)
 
 
 def describe_threshold(threshold: Threshold) -> str:
@@ -59,11 +60,7 @@ def make_mask(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> ClassMa
 
 
 def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW, box: Box | None = None) -> Probs:
-    """Averages the maps of one image and enlarges them to its full size: the first part of `make_mask`.
-
-    Of `probability` the weighted mean is taken; of `logit` that of log(p / (1 - p)), which is then a probability again:
-    a member that is sure counts for more. Probabilities are what is enlarged in both, so that the two differ in the
-    averaging alone.
+    """Averages the maps of one image by weight and enlarges them to its full size: the first part of `make_mask`.
 
     Maps are one a member, uint8 (height, width, classes), 0..255; sizes may differ between members. What is returned is
     float32 (height, width, classes), 0..1, of the image or of a box in it.
@@ -71,9 +68,6 @@ def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW, box: Bo
     box = box or (slice(None), slice(None))
     total = float(sum(recipe.weights))
     shares = [(one, weight / total) for one, weight in zip(maps, recipe.weights, strict=True) if weight > 0]
-    if recipe.averaging == "logit":
-        logits = [to_logits(enlarge_map(from_u8(one), full_hw)[box]) * np.float32(share) for one, share in shares]
-        return from_logits(sum(logits[1:], start=logits[0]))
     # Maps of one size are averaged first: enlarging is linear, so the result is that of enlarging each, up to rounding,
     # for one enlargement in place of one a member.
     by_size: dict[tuple[int, ...], Probs] = {}
@@ -87,7 +81,7 @@ def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW, box: Bo
 def cut_map(recipe: Recipe, probs_hwc: Probs) -> ClassMask:
     """Does the second part of `make_mask`: smooths, applies the threshold, cleans."""
     steps = recipe.postprocessing
-    return clean_mask(to_masks(blur(probs_hwc, steps.blur_px), recipe.threshold, overlapping=recipe.overlapping), steps)
+    return clean_mask(recipe.cut(blur(probs_hwc, steps.blur_px)), steps)
 
 
 def enlarge_map(probs_hwc: Probs, full_hw: SizeHW) -> Probs:
@@ -95,15 +89,3 @@ def enlarge_map(probs_hwc: Probs, full_hw: SizeHW) -> Probs:
     if probs_hwc.shape[-1] == 1:  # without the copy that stacking makes
         return resize(probs_hwc[..., 0], full_hw)[..., None]
     return np.stack([resize(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)
-
-
-def to_logits(probs: Probs) -> Probs:
-    """Returns log(p / (1 - p)) of float32 probabilities, at most that of half a step of 255 from 0 and 1."""
-    clipped = np.clip(probs, _EDGE, 1 - _EDGE)
-    clipped /= 1 - clipped
-    return np.log(clipped, out=clipped)
-
-
-def from_logits(logits: Probs) -> Probs:
-    """Returns the probabilities of logits, 1 / (1 + exp(-logit))."""
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)

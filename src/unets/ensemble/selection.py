@@ -105,10 +105,8 @@ def list_candidates(
     classes: Sequence[str],
 ) -> list[Candidate]:
     """Lists what is to be tried; without pixels, weights are not. Thresholds and steps are tried a class at a time."""
-    candidates, num_members = [], len(config.experiments)
+    candidates = []
     each = [(index, name if len(classes) > 1 else "") for index, name in enumerate(classes)]
-    if config.averaging == "fit" and num_members > 1:
-        candidates.append(Candidate(what="averaging", propose=lambda recipe, _: [recipe.change(averaging="logit")]))
     if pixels:
         candidates.append(Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric)))
     if config.threshold == "fit" and start.threshold != 0:
@@ -217,7 +215,7 @@ class _Table:
 def _propose_weights(
     pixels: Sequence[PixelSample], part_of: PartOf, metric: Metric
 ) -> Callable[[Recipe, int], Sequence[Recipe]]:
-    """Proposes the weights that are best for a recipe's averaging and threshold, fitted without a part."""
+    """Proposes the weights that are best for a recipe's threshold, fitted without a part."""
 
     @cache
     def fit(recipe: Recipe, part: int) -> tuple[float, ...]:
@@ -259,8 +257,6 @@ def describe_choice(recipe: Recipe, what: str, index: int = 0) -> str:
     """Returns the value that a recipe has for a candidate, in words; where classes have their own, that of one."""
     if what == "weights":
         return " ".join(f"{weight:.3f}" for weight in recipe.weights)
-    if what == "averaging":
-        return recipe.averaging
     steps, default = recipe.postprocessing, getattr(Postprocessing(), what, None)
     value = getattr(steps, what) if what in Postprocessing.model_fields else recipe.threshold
     one = value[index] if isinstance(value, tuple) else value

@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from unets.ensemble.postprocess import ClassMask, to_masks
-from unets.ensemble.recipe import MapU8, Recipe, enlarge_map, from_logits, to_logits
+from unets.ensemble.postprocess import ClassMask
+from unets.ensemble.recipe import MapU8, Recipe, enlarge_map
 from unets.metrics.masks import Metric
 from unets.metrics.pixels import pick_class, pick_known
 from unets.prediction.maps import from_u8
@@ -47,7 +47,7 @@ class PixelSample:
     def score(self, probs: npt.NDArray[np.float32], recipe: Recipe, metric: Metric) -> float:
         """Returns the score of all images where the pixels have these probabilities, float32 (pixels, classes)."""
         num_classes = probs.shape[-1]
-        mask = to_masks(probs[:, None], recipe.threshold, overlapping=recipe.overlapping)
+        mask = recipe.cut(probs[:, None])
         is_class = np.stack([pick_class(mask, index)[:, 0] for index in range(num_classes)], axis=-1) & self.is_known
         counts = self.agreed.astype(np.float64)
         for index in range(num_classes):
@@ -66,7 +66,7 @@ def count_pixels(num_images: int) -> int:
 def draw_pixels(target: ClassMask, maps: Sequence[MapU8], max_pixels: int, recipe: Recipe) -> PixelSample:
     """Draws the pixels of an image that the weights decide: every n-th of them, so that no seed is needed."""
     probs = [enlarge_map(from_u8(probs_u8_hwc), (target.shape[0], target.shape[1])) for probs_u8_hwc in maps]
-    masks = [to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping) for probs_hwc in probs]
+    masks = [recipe.cut(probs_hwc) for probs_hwc in probs]
     num_classes = probs[0].shape[-1]
     differs = np.logical_or.reduce([mask != masks[0] for mask in masks[1:]])
     differs_hw = differs.any(axis=-1) if differs.ndim == 3 else differs
@@ -100,14 +100,12 @@ def select_members(sample: PixelSample, recipe: Recipe, metric: Metric) -> tuple
     all are kept, the fewest that reach it. Pixels were drawn at the recipe's threshold; its weights do not count. Dice
     stands in for a metric that needs more than pixel counts.
     """
-    is_logit = recipe.averaging == "logit"
-    averaged = to_logits(sample.probs) if is_logit else sample.probs
-    members = [np.ascontiguousarray(averaged[:, index]) for index in range(averaged.shape[1])]
+    members = [np.ascontiguousarray(sample.probs[:, index]) for index in range(sample.probs.shape[1])]
     total = np.zeros_like(members[0])
     chosen, scores = list[int](), list[float]()
     for size in range(1, _ROUNDS + 1):
         means = ((total + member) / np.float32(size) for member in members)
-        tried = [sample.score(from_logits(mean) if is_logit else mean, recipe, metric) for mean in means]
+        tried = [sample.score(mean, recipe, metric) for mean in means]
         chosen.append(int(np.argmax(tried)))
         scores.append(tried[chosen[-1]])
         total += members[chosen[-1]]

@@ -1,5 +1,6 @@
 """What each part of an ensemble contributes out-of-fold, and what it costs: two tables."""
 
+from unets.config import STEPS
 from unets.ensemble.ensemble import Ensemble
 from unets.evaluation.runs import find_cost
 from unets.log import format_count
@@ -7,17 +8,7 @@ from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table, render_notes
 
-_WORDS = {
-    "averaging": "averaging",
-    "weights": "weights, by forward selection",
-    "threshold": "threshold",
-    "blur_px": "map smoothed, sigma in px",
-    "max_hole_px": "holes filled, px at most",
-    "max_components": "largest components kept",
-    "min_area_px": "emptied below px",
-    "neck_px": "objects parted at necks up to px",
-    "min_object_px": "objects dropped below px",
-}
+_WORDS = {"weights": "weights, by forward selection", "threshold": "threshold", **STEPS}
 
 
 def render_contributions(project: Project, ensemble: Ensemble) -> str:

@@ -26,7 +26,7 @@ from unets.tables import render_table
 
 logger = logging.getLogger(__name__)
 
-_MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
+_MADE_OF = {"members", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 
 
 def record_experiment(

@@ -6,7 +6,7 @@ them lacks stays empty, and nothing here locks or writes.
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,16 @@ import pandas as pd
 from unets.config import Config, DatasetConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError, naming
-from unets.store.fingerprint import METRICS, SNAPSHOT, check_snapshot, read_metrics, read_snapshot, take_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import (
+    METRICS,
+    SNAPSHOT,
+    WEIGHTS,
+    check_snapshot,
+    read_metrics,
+    read_snapshot,
+    take_snapshot,
+)
 from unets.store.runs import find_lock_owner
 from unets.tables import Table
 
@@ -32,14 +40,13 @@ class Run:
     fold: int
     state: State
     remark: str = ""  # why it is broken, or foreign to the present config
-    epoch: int = 0  # finished ones
     num_epochs: int | None = None  # those wanted; None: not known
-    best_dice: float | None = None  # of validation, at the net's own resolution, by the weights that predict
-    best_epochs: tuple[int, ...] = ()  # they are of, from 1
-    seconds: float = 0.0
-    images: int = 0  # trained on
-    devices: tuple[str, ...] = ()
-    commits: tuple[str, ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)  # see `read_metrics`; empty before the first epoch's end
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights predict, from 1; 0: none yet."""
+        return int(self.metrics.get("best_epoch", -1)) + 1
 
 
 class Cost(Config):
@@ -97,13 +104,13 @@ def tabulate_runs(runs: Iterable[Run]) -> Table:
             run.experiment,
             str(run.fold),
             f"{run.state}{f' ({run.remark})' if run.remark else ''}",
-            f"{run.epoch}/{'?' if run.num_epochs is None else run.num_epochs}",
-            "" if run.best_dice is None else f"{run.best_dice:.5f}",
-            ",".join(map(str, run.best_epochs)),
-            f"{run.seconds / 3600:.2f}",
-            str(run.images),
-            ", ".join(run.commits),
-            ", ".join(run.devices),
+            f"{run.metrics.get('epochs', 0)}/{run.num_epochs or '?'}",
+            f"{run.metrics['best_dice']:.5f}" if run.best_epoch else "",
+            str(run.best_epoch or ""),
+            f"{run.metrics.get('seconds', 0) / 3600:.2f}",
+            str(run.metrics.get("images", 0)),
+            ", ".join(run.metrics.get("commits", ())),
+            ", ".join(run.metrics.get("devices", ())),
         )
         for run in runs
     ]
@@ -147,23 +154,10 @@ def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fol
         return Run(experiment=experiment, fold=fold, state="running" if is_held else "broken", remark=remark)
     state: State = "running" if is_held else "finished" if metrics.get("is_finished") else "stopped"
     remark = _compare_config(project, dataset, experiment, fold, folds_hash)
-    if metrics and not is_held and not (run_dir / "best.weights.h5").exists():
-        state, remark = "broken", "no best.weights.h5"
-    has_best = metrics.get("best_epoch", -1) >= 0
-    return Run(
-        experiment=experiment,
-        fold=fold,
-        state=state,
-        remark=remark,
-        epoch=metrics.get("epochs", 0),
-        num_epochs=snapshot["training"].get("epochs"),
-        best_dice=metrics["best_dice"] if has_best else None,
-        best_epochs=(metrics["best_epoch"] + 1,) if has_best else (),
-        seconds=metrics.get("seconds", 0.0),
-        images=metrics.get("images", 0),
-        devices=tuple(metrics.get("devices", ())),
-        commits=tuple(metrics.get("commits", ())),
-    )
+    if metrics and not is_held and not (run_dir / WEIGHTS).exists():
+        state, remark = "broken", f"no {WEIGHTS}"
+    about = {"num_epochs": snapshot["training"].get("epochs"), "metrics": metrics}
+    return Run(experiment=experiment, fold=fold, state=state, remark=remark, **about)
 
 
 def _compare_config(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> str:

@@ -20,8 +20,8 @@ from unets.evaluation.runs import Cost, find_cost, list_folders
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
 from unets.prediction.maps import list_shards, open_maps
-from unets.store.fingerprint import SNAPSHOT
 from unets.store.paths import Project
+from unets.store.run_folder import SNAPSHOT, WEIGHTS
 from unets.store.runs import hash_file, read_json
 from unets.tables import Table
 
@@ -165,7 +165,7 @@ def is_outdated(project: Project, experiment: str) -> bool:
     """Tells whether the weights of an experiment are others than those that its out-of-fold scores are of."""
     path = project.oof_pixels_path(experiment)
     recorded = read_json(path, weights=dict[int, str])["weights"] if path.exists() else {}
-    weights = {fold: project.run_dir(experiment, fold) / "best.weights.h5" for fold in recorded}
+    weights = {fold: project.run_dir(experiment, fold) / WEIGHTS for fold in recorded}
     return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
 
 

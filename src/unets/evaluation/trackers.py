@@ -19,7 +19,7 @@ from PIL import Image
 
 from unets.errors import InputError, suggest
 from unets.evaluation.runs import read_history
-from unets.store.fingerprint import read_metrics, read_snapshot
+from unets.store.run_folder import read_metrics, read_snapshot
 from unets.store.runs import read_json, write_json
 
 PANEL, PANEL_NAME = "panel/worst.jpg", "worst_validation_images"

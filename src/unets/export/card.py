@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_serializer, model_validator
 
-from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW, check_name
+from unets.config import Config, DatasetConfig, ExperimentConfig, Postprocessing, SizeHW, SubmissionConfig, check_name
+from unets.config.dataset import MAX_CLASSES
 from unets.data.image import ImageKind
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.log import to_plain
@@ -21,7 +22,7 @@ class NetCard(Config):
     """One net: a fold of an experiment."""
 
     fold: int
-    weights_sha256: str  # of the `best.weights.h5` that training wrote
+    weights_sha256: str  # of the `net.weights.h5` that training wrote
     best_dice: float | None = None  # of validation, at the net's own resolution
     commits: tuple[str, ...] = ()  # of the code that trained it
 
@@ -90,8 +91,9 @@ class ModelCard(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_name(self.name, "`name` of a model")
-        if not self.classes or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"`classes` must name at least one class, each once. Received: {self.classes}")
+        if not 0 < len(set(self.classes)) == len(self.classes) < MAX_CLASSES:
+            words = f"name at least one class, each once, and fewer than {MAX_CLASSES}"
+            raise ValueError(f"`classes` must {words}. Received: {self.classes}")
         names, weights = [member.name for member in self.members], self.recipe.weights
         if not names or len(set(names)) < len(names) or len(names) != len(weights) or min(weights) <= 0:
             raise ValueError(f"`members` must have a name and a weight above 0 each. Received: {names}, {weights}")
@@ -103,9 +105,11 @@ class ModelCard(Config):
         return tuple(dict.fromkeys(member.size_hw for member in self.members))
 
     @property
-    def num_channels(self) -> int:
-        """Channels of an image as nets see it."""
-        return self.channels if isinstance(self.channels, int) else 3
+    def dataset(self) -> DatasetConfig:
+        """What nets are built by: channels of an image, and classes."""
+        form = SubmissionConfig(sample=None)
+        kind = {"channels": self.channels, "classes": self.classes, "overlapping": self.recipe.overlapping}
+        return DatasetConfig(submission=form, **kind)  # type: ignore[arg-type]
 
     @property
     def summary(self) -> str:
@@ -176,7 +180,7 @@ def render_card(card: ModelCard) -> str:
         f"{usual.confidence:.3f} ({usual.num_images} images)"
         if usual
         else "not known: images unlike those of training are not named",
-        "threshold": f"{describe_threshold(recipe.threshold)}, of the mean {recipe.averaging}",
+        "threshold": f"{describe_threshold(recipe.threshold)}, of the mean probability",
         "post-processing": recipe.postprocessing.describe(),
     }
     if origin:

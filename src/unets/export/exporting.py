@@ -180,11 +180,7 @@ def _call(layer: Any, *inputs: Any, **options: Any) -> Any:
 
 
 def _load_net(card: ModelCard, member: MemberCard, weights: Path | StoredWeights) -> keras.Model:
-    return load_net(
-        *(weights, member.experiment, member.size_hw, len(card.classes), "float32"),
-        overlapping=card.recipe.overlapping,
-        num_channels=card.num_channels,
-    )
+    return load_net(weights, member.experiment, member.size_hw, card.dataset, "float32")
 
 
 def _make_noise(net: keras.Model) -> SampleImages:

@@ -14,7 +14,7 @@ from unets.config import Threshold
 from unets.data.geometry import SizeHW, resize
 from unets.data.image import ImageFile, to_grey, to_rgb
 from unets.ensemble.mask_scores import expect_dice
-from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
+from unets.ensemble.postprocess import ClassMask, blur, clean_mask
 from unets.ensemble.recipe import MapU8, Recipe, average_maps
 from unets.errors import InputError
 from unets.export.card import ModelCard
@@ -61,7 +61,7 @@ class Result:
 def find_result(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Result:
     """Makes the result of an image of that size from its members' maps; its mask has the bits of `make_mask`."""
     probs = blur(average_maps(recipe, maps, full_hw), recipe.postprocessing.blur_px)
-    mask = clean_mask(to_masks(probs, recipe.threshold, overlapping=recipe.overlapping), recipe.postprocessing)
+    mask = clean_mask(recipe.cut(probs), recipe.postprocessing)
     return Result(probs=probs, mask=mask, threshold=recipe.threshold)
 
 
@@ -106,9 +106,7 @@ class TrainedModel:
                 weights,
                 member.experiment.model_copy(update={"prediction": prediction}),
                 prediction.tile_hw or member.size_hw,
-                len(self.card.classes),
-                overlapping=self.card.recipe.overlapping,
-                num_channels=self.card.num_channels,
+                self.card.dataset,
             )
             found.append(predictor)
         return found
@@ -164,8 +162,8 @@ class TrainedModel:
         fits = found == channels if isinstance(channels, int) else found in (1, 3, 4)
         if image.dtype != np.uint8 or not fits or image.size == 0:
             raise InputError(
-                f"`image` must be a path, a PIL image or uint8 (height, width, {self.card.num_channels}). Received: "
-                f"{image.dtype} {image.shape}"
+                f"`image` must be a path, a PIL image or uint8 (height, width, {self.card.dataset.num_channels}). "
+                f"Received: {image.dtype} {image.shape}"
             )
         if isinstance(channels, int):
             return image

@@ -23,7 +23,7 @@ from unets.export.model import TrainedModel
 from unets.metrics.intervals import bootstrap_mean
 from unets.nets.startup import load_backend
 from unets.prediction.sources import StoredWeights, fingerprint_nets
-from unets.store.fingerprint import SNAPSHOT, find_weights, read_metrics, read_snapshot
+from unets.store.run_folder import SNAPSHOT, find_weights, read_metrics, read_snapshot
 from unets.store.runs import hash_file, read_config, read_json
 from unets.store.tensors import TensorFile
 

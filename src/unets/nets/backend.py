@@ -180,7 +180,7 @@ def check_data_parallel(batch_size: int) -> None:
         )
     if batch_size % num_devices:
         raise InputError(
-            f"`batch_size` (and --micro-batch, `micro_batch`) must be a multiple of the {num_devices} devices that "
+            f"`batch_size` (and --micro-batch) must be a multiple of the {num_devices} devices that "
             f"share it with --data-parallel. Received: {batch_size}"
         )
 

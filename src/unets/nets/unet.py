@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from unets.config import ModelConfig
+from unets.config import DatasetConfig, ModelConfig
 from unets.nets.blocks import BLOCKS, DepthToSpace, ReflectPad, SpaceToDepth, convolve, upsample
 from unets.nets.encoders import build_encoder
 
@@ -18,27 +18,26 @@ Tensor = Any
 # the 5 or 10 of a pixel that is certain, and until then the many certain pixels drown the few at the contour. They get
 # there 8 times as fast if amplified: after 96 steps of 4 images the loss was 0.06 in place of 0.44 (docs/log).
 LOGIT_SCALE = 8.0
+ONE_CLASS = DatasetConfig()  # in images of three channels
 
 
 def build_unet(
     config: ModelConfig,
     size_hw: SizeHW,
-    num_classes: int = 1,
+    dataset: DatasetConfig = ONE_CLASS,
     precision: str = "float32",
     name: str = "unet",
-    *,
-    overlapping: bool = False,
-    num_channels: int = 3,
 ) -> keras.Model:
-    """Builds a U-Net for images of one size; weights fit every size. It reads no file: pretrained weights come later.
+    """Builds a U-Net for images of one size, of the channels and classes of a data set; weights fit every size. It
+    reads no file: pretrained weights come later.
 
     Sides may be any from 32 px up: what the poolings cannot halve is padded inside by reflection and cropped again.
     `precision` is a Keras dtype policy; variables and logits stay float32 whatever it is. Nets that are joined into one
     need different names.
 
     Returns:
-        A model from uint8 images (batch, height, width, num_channels) to float32 logits (batch, height, width, c): a
-        channel for each foreground class where there is one or they overlap, else background and the classes.
+        A model from uint8 images (batch, height, width, dataset.num_channels) to float32 logits (batch, height, width,
+        dataset.num_logits).
 
     Raises:
         InputError: a pretrained encoder has no features at the deepest level's stride.
@@ -46,12 +45,11 @@ def build_unet(
     deepest_stride = config.stride * 2**config.depth
     before, after = measure_padding(size_hw, deepest_stride)
     top_bottom, left_right = zip(before, after, strict=True)
-    channels = num_classes if overlapping or num_classes == 1 else num_classes + 1
     with _policy(precision):
-        images = keras.Input((*size_hw, num_channels), dtype="uint8", name="images")
+        images = keras.Input((*size_hw, dataset.num_channels), dtype="uint8", name="images")
         padded = ReflectPad(top_bottom, left_right, name="pad")(images)
         encode = _encode if config.encoder == "unet" else _encode_pretrained
-        logits = _classify(_decode(*encode(padded, config), config), channels, config.stride)
+        logits = _classify(_decode(*encode(padded, config), config), dataset.num_logits, config.stride)
         logits = layers.Cropping2D((top_bottom, left_right), dtype="float32", name="logits")(logits)
         return keras.Model(images, logits, name=name)
 

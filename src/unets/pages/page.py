@@ -13,8 +13,8 @@ from markupsafe import Markup
 from unets.evaluation.runs import read_history
 from unets.evaluation.trackers import PANEL
 from unets.log import format_duration
-from unets.store.fingerprint import read_metrics, read_snapshot
 from unets.store.provenance import format_commit
+from unets.store.run_folder import read_metrics, read_snapshot
 from unets.store.runs import write_text
 from unets.workers.machine import find_free_memory
 

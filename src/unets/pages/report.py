@@ -26,8 +26,8 @@ from unets.metrics.masks import find_metric
 from unets.pages.gallery import PAGE, Column, Gallery, link_to, to_json, write_gallery, write_page
 from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all
 from unets.pages.oddness import SCALES
-from unets.store.fingerprint import SNAPSHOT, read_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import SNAPSHOT, read_snapshot
 from unets.submission.submission import name_submission
 
 _METRICS = {"dice": "Dice", "iou": "IoU", "ap": "AP", "_": " "}
@@ -110,7 +110,7 @@ def write_report(
         about |= {"ensemble_notes": list_notes(ensemble)}
     histories = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
     data["training"] = [
-        {"experiment": run.experiment, "fold": run.fold, "best": run.best_epochs, **history}
+        {"experiment": run.experiment, "fold": run.fold, "best": [run.best_epoch] * bool(run.best_epoch), **history}
         for run, history in histories
         if history["epochs"]
     ]

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import ExperimentConfig, PredictionConfig
+from unets.config import DatasetConfig, ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
 from unets.errors import DECODER_FAULTS, InputError, naming
 from unets.nets.backend import choose_precision, fix_order, has_gpu
@@ -28,10 +27,7 @@ def load_predictor(
     weights: Sequence[Path | StoredWeights],
     experiment: ExperimentConfig,
     size_hw: SizeHW,
-    num_classes: int,
-    *,
-    overlapping: bool = False,
-    num_channels: int = 3,
+    dataset: DatasetConfig,
 ) -> Predictor:
     """Builds the nets of one experiment's folds, for images or tiles of a size, and loads their weights.
 
@@ -40,8 +36,7 @@ def load_predictor(
     precision, prediction = choose_precision(experiment.training.precision), experiment.prediction
     if experiment.training.deterministic:
         fix_order()
-    load = partial(load_net, overlapping=overlapping, num_channels=num_channels)
-    nets = [load(source, experiment, size_hw, num_classes, precision) for source in weights]
+    nets = [load_net(source, experiment, size_hw, dataset, precision) for source in weights]
     num_images = prediction.batch_size * len(prediction.tta)
     needed, free = num_images * measure_cost(nets[0]).prediction_bytes, find_free_memory()
     if not has_gpu() and needed > free:
@@ -50,16 +45,15 @@ def load_predictor(
             f"{needed / 2**30:.1f} GiB. Received: {free / 2**30:.1f} GiB free. A smaller `prediction.batch_size`, or "
             f"`prediction.tile_hw`, takes less"
         )
-    return Predictor(nets, prediction.tta, prediction.batch_size, overlapping=overlapping)
+    return Predictor(nets, prediction.tta, prediction.batch_size, overlapping=dataset.overlapping)
 
 
 def load_net(
     weights: Path | StoredWeights,
     experiment: ExperimentConfig,
     size_hw: SizeHW,
-    num_classes: int,
+    dataset: DatasetConfig,
     precision: str,
-    **options: Any,
 ) -> keras.Model:
     """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
     with naming(weights if isinstance(weights, Path) else weights.file.path, "be readable"):
@@ -74,7 +68,7 @@ def load_net(
     # A card may ask for any net: none is built that is larger than the weights that came with it.
     if (least := count_least_weights(experiment.model)) > held:
         raise InputError(f"{where} must hold weights of this net, at least {least:,} numbers. Received: {held:,}")
-    net = build_unet(experiment.model, size_hw, num_classes, precision, name, **options)
+    net = build_unet(experiment.model, size_hw, dataset, precision, name)
     with naming(where, "hold weights of this net", damage=DECODER_FAULTS):
         if isinstance(weights, Path):
             net.load_weights(weights)

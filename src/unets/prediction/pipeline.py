@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -182,9 +181,8 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
     keras.utils.clear_session()  # nets of other folds
     predictors, size_hw = {}, next(iter(used.values())).experiment.data.size_hw
     for position, job in used.items():
-        shown_hw, num_classes = job.experiment.prediction.tile_hw or size_hw, len(job.dataset.classes)
-        options: dict[str, Any] = {"overlapping": job.dataset.overlapping, "num_channels": job.dataset.num_channels}
-        predictors[position] = load_predictor(job.weights_paths, job.experiment, shown_hw, num_classes, **options)
+        shown_hw = job.experiment.prediction.tile_hw or size_hw
+        predictors[position] = load_predictor(job.weights_paths, job.experiment, shown_hw, job.dataset)
     batch_sizes = {position: job.experiment.prediction.batch_size for position, job in used.items()}
     cores, ahead = count_cores(), 2 * max(batch_sizes.values())
 

@@ -12,8 +12,8 @@ from unets.config import ExperimentConfig
 from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
 from unets.prediction.maps import join_nets
-from unets.store.fingerprint import find_weights, take_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import find_weights, take_snapshot
 from unets.store.runs import fingerprint, hash_file
 from unets.store.tensors import TensorFile
 

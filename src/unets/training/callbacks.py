@@ -75,7 +75,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self.panel.draw(epoch)  # before the state is saved: an epoch that is saved has its panel
         images = self.batches.count_images()
         if progress.add_epoch(values, images, metric=self.validator.metric, keep=self.config.keep):
-            save_weights(self.validator.net, self.fold.best_path)  # those that predict
+            save_weights(self.validator.net, self.fold.weights_path)  # those that predict
         self._save()
         self.model.stop_training = progress.is_finished(self.config.epochs, self.config.patience)
         self.fold.write_scores(progress)

@@ -1,7 +1,8 @@
 """What an experiment will cost, before it is paid: memory, hours and disk, and the nearest plan that works.
 
-Memory is estimated (`unets.training.memory`), hours are measured on this machine (`unets.training.speed`), disk follows
-from sizes.
+Memory of training is estimated (`unets.training.memory`), hours are measured on this machine (`unets.training.speed`),
+disk follows from sizes. What prediction takes is checked as its nets are loaded: `prediction.batch_size` may change
+after the training.
 """
 
 import logging
@@ -21,7 +22,7 @@ from unets.nets.cost import Cost, count_parameters, measure_cost
 from unets.nets.unet import count_least_weights
 from unets.store.paths import Project
 from unets.tables import render_table
-from unets.training.learner import build_learner, build_net
+from unets.training.learner import build_learner
 from unets.training.memory import (
     GIB,
     LESS_MEMORY,
@@ -30,7 +31,6 @@ from unets.training.memory import (
     find_step,
     find_usable_of_gpu,
     measure_machine,
-    measure_prediction,
     measure_training,
 )
 from unets.training.speed import NOT_MEASURED, Speed, measure_speed
@@ -61,7 +61,6 @@ class Estimate:
     micro_batch: int  # images a step, over all devices together
     net: Cost  # at the size that training sees
     training: Memory
-    prediction: Memory
     on_gpus: dict[str, Memory]  # of training, by precision
     cache: Kind
     cache_bytes: int
@@ -80,12 +79,6 @@ class Estimate:
         return self.training.measure(-(-self.micro_batch // self.num_devices))
 
     @property
-    def prediction_bytes(self) -> int:
-        """Peak of prediction, all flips of a batch at once."""
-        prediction = self.experiment.prediction
-        return self.prediction.measure(prediction.batch_size * len(prediction.tta))
-
-    @property
     def usable_bytes(self) -> int:
         """What training may take: all that is usable, less a cache that shares it."""
         shares = self.cache == "ram" and not self.machine.is_gpu
@@ -97,14 +90,13 @@ class Estimate:
         return self.training.find_largest_batch(self.usable_bytes)
 
     @property
-    def net_seconds(self) -> float:
-        """Seconds of an image in training; devices never wait for each other."""
-        return self.speed.train_seconds / self.num_devices
+    def step_seconds(self) -> tuple[float, float]:
+        """Seconds of an image in training: in the net, and until it is ready, which from a cache is changing it alone.
 
-    @property
-    def ready_seconds(self) -> float:
-        """Seconds until an image is ready for training: read and changed, or changed alone where it is cached."""
-        return self._read_seconds if self.cache == "none" else self.speed.augment_seconds
+        Devices never wait for each other.
+        """
+        ready_seconds = self.speed.read_seconds if self.cache == "none" else self.speed.augment_seconds
+        return self.speed.train_seconds / self.num_devices, ready_seconds
 
     @property
     def epoch_seconds(self) -> float:
@@ -116,7 +108,7 @@ class Estimate:
         if config.validation_images is not None:
             validated = min(validated, config.validation_images)
         validation_seconds = validated * self.speed.predict_seconds / self.num_devices
-        return trained * self._join(self.net_seconds, self.ready_seconds) + validation_seconds
+        return trained * self._join(*self.step_seconds) + validation_seconds
 
     @property
     def training_seconds(self) -> float:
@@ -126,13 +118,9 @@ class Estimate:
     @property
     def prediction_seconds(self) -> float:
         """Seconds of all maps: a training image is predicted by the fold that holds it out, a test image by all."""
-        forward, reading = len(self.experiment.prediction.tta) * self.speed.predict_seconds, self._read_seconds
+        forward, reading = len(self.experiment.prediction.tta) * self.speed.predict_seconds, self.speed.read_seconds
         out_of_fold = self.num_train * self.held_out * self.num_folds * self._join(forward, reading)
         return out_of_fold + self.num_test * self._join(self.num_folds * forward, reading)
-
-    @property
-    def _read_seconds(self) -> float:
-        return self.speed.augment_seconds if self.speed.read_seconds is None else self.speed.read_seconds
 
     def _join(self, net_seconds: float, read_seconds: float) -> float:
         """Adds them up where both share the cores; beside a GPU's work the CPU reads ahead."""
@@ -151,8 +139,8 @@ def estimate_cost(
 ) -> Estimate:
     """Estimates what training folds of an experiment costs on this machine, without the hours.
 
-    Where the manifest has no images, those count that dataset.py declares; without `micro_batch` a step is as the
-    config has it. CPU devices share one memory and the cores, so they count as one. Raises InputError where memory does
+    Where the manifest has no images, those count that dataset.py declares; without `micro_batch` a step is a
+    whole batch. CPU devices share one memory and the cores, so they count as one. Raises InputError where memory does
     not hold the net's weights.
     """
     data, dataset, machine = experiment.data, manifest.dataset, measure_machine()
@@ -160,9 +148,7 @@ def estimate_cost(
     labels = [count_pseudo_labels(project, data.pseudo_labels, fold) for fold in folds] if data.pseudo_labels else [0]
     num_train, num_pseudo = len(manifest.train) or dataset.num_train or 0, max(labels)
     num_test = len(manifest.test) or dataset.num_test or 0
-    fed_hw, shown_hw = data.crop_hw or data.size_hw, experiment.prediction.tile_hw or data.size_hw
     learner = build_learner(experiment, dataset, updates_per_epoch=1)
-    whole = learner.net if shown_hw == fed_hw else build_net(experiment, dataset, shown_hw)
     cache_bytes = measure_cache(num_train + num_pseudo, dataset, data.size_hw)
     cache = choose_kind(cache_bytes, project.cache_dir) if data.cache == "auto" else data.cache
     if cache == "disk":  # where the labels of every fold stay; memory holds those of one at a time
@@ -182,10 +168,9 @@ def estimate_cost(
         held_out=1 / dataset.num_folds,
         machine=machine,
         num_devices=num_devices if machine.is_gpu else 1,
-        micro_batch=micro_batch or experiment.training.micro_batch or data.batch_size,
+        micro_batch=micro_batch or data.batch_size,
         net=measure_cost(learner.net),
         training=measure_training(learner, is_gpu=machine.is_gpu),
-        prediction=measure_prediction(whole, len(folds), is_gpu=machine.is_gpu),
         on_gpus={kind: measure_training(learner, is_gpu=True, precision=kind) for kind in ("float32", "mixed")},
         cache=cache,
         cache_bytes=cache_bytes,
@@ -233,22 +218,13 @@ def check_estimate(estimate: Estimate) -> None:
 
 def find_faults(estimate: Estimate) -> list[str]:
     """Returns why a plan cannot work here, and the nearest that does, one sentence each."""
-    faults, name, usable_bytes = list[str](), estimate.name, estimate.machine.usable_bytes
-    memory_name = _name_memory(estimate)
+    faults, name = list[str](), estimate.name
     # A card that does not hold a step says so without ending the process, and the step is halved.
     if not estimate.machine.is_gpu and estimate.training_bytes > estimate.usable_bytes:
         faults.append(
-            f"training of {name} must fit into {_gib(estimate.usable_bytes)} of {memory_name}"
+            f"training of {name} must fit into {_gib(estimate.usable_bytes)} of free memory"
             f"{_propose_training(estimate)}. Received: {_gib(estimate.training_bytes)} for {estimate.micro_batch} "
             f"images a step"
-        )
-    if estimate.prediction_bytes > usable_bytes:
-        prediction = estimate.experiment.prediction
-        batch_size = estimate.prediction.find_largest_batch(usable_bytes) // len(prediction.tta)
-        nearest = f"it does with prediction.batch_size={batch_size}" if batch_size else "smaller prediction.tile_hw do"
-        faults.append(
-            f"prediction of {name} must fit into {_gib(usable_bytes)} of {memory_name}; {nearest}. "
-            f"Received: {_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
         )
     if estimate.disk_bytes > estimate.free_bytes:
         fits_without = estimate.own_bytes <= estimate.free_bytes
@@ -273,8 +249,8 @@ def render_estimate(estimate: Estimate) -> str:
             f"{devices}, {choose_precision(estimate.experiment.training.precision)}, on {machine.device}",
             f"  net         {net.parameters / 1e6:.2f} M parameters, {net.trainable_parameters / 1e6:.2f} M trained; "
             f"{net.multiply_adds / 1e9:.1f} G multiply-adds an image",
-            f"  memory      training {_gib(estimate.training_bytes)}{on_each}, prediction "
-            f"{_gib(estimate.prediction_bytes)}; {_gib(estimate.usable_bytes)} of {_name_memory(estimate)} to be had",
+            f"  memory      training {_gib(estimate.training_bytes)}{on_each}; {_gib(estimate.usable_bytes)} of "
+            f"{'the GPU' if machine.is_gpu else 'free memory'} to be had",
             *(f"  time        {line}" for line in _describe_time(estimate)),
             f"  disk        checkpoints and maps {_gb(estimate.own_bytes)}, cache "
             f"{_gb(estimate.cache_bytes)} {_CACHE_WORDS[estimate.cache]}; {_gb(estimate.free_bytes)} free",
@@ -321,10 +297,6 @@ def _tell(seconds: float) -> str:
     return format_duration(seconds) if seconds else "-"
 
 
-def _name_memory(estimate: Estimate) -> str:
-    return "the GPU" if estimate.machine.is_gpu else "free memory"
-
-
 def _check_width(model: ModelConfig, most_bytes: int) -> None:
     """Refuses a net whose weights alone memory does not hold, before they are made."""
     if (least_bytes := 4 * count_least_weights(model)) > most_bytes:
@@ -362,14 +334,15 @@ def _describe_time(estimate: Estimate) -> list[str]:
     speed = estimate.speed
     if speed == NOT_MEASURED:
         return ["not measured here (`unets plan` does): the first epoch will tell"]
-    source = "changed" if estimate.cache != "none" or speed.read_seconds is None else "read and changed"
-    unread = "" if speed.read_seconds is not None else "; images not at hand, reading not timed"
+    source = "changed" if estimate.cache != "none" or not speed.has_read else "read and changed"
+    unread = "" if speed.has_read else "; images not at hand, reading not timed"
     labels = f", {estimate.num_pseudo:,} pseudo-labels each" if estimate.num_pseudo else ""
-    slower = "the net" if estimate.net_seconds >= estimate.ready_seconds else "reading"
+    net_seconds, ready_seconds = estimate.step_seconds
+    slower = "the net" if net_seconds >= ready_seconds else "reading"
     epochs, folds = estimate.experiment.training.epochs, estimate.num_folds
     return [
-        f"{format_number(1 / estimate.net_seconds)} images/s through a training step, "
-        f"{format_number(1 / estimate.ready_seconds)} {source}: {slower} limits{unread}",
+        f"{format_number(1 / net_seconds)} images/s through a training step, "
+        f"{format_number(1 / ready_seconds)} {source}: {slower} limits{unread}",
         f"epoch {_tell(estimate.epoch_seconds)}, fold {_tell(estimate.epoch_seconds * epochs)} "
         f"({format_count(epochs, 'epoch')}{labels}), {format_count(folds, 'fold')} {_tell(estimate.training_seconds)}",
         f"maps {_tell(estimate.prediction_seconds)} ({format_number(1 / speed.predict_seconds)} images/s by a fold "

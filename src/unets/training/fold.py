@@ -18,15 +18,14 @@ from unets.errors import InputError
 from unets.log import Bar
 from unets.nets.backend import check_data_parallel, choose_precision, count_devices, data_parallel, describe_device
 from unets.nets.encoders import load_pretrained
-from unets.store.fingerprint import check_snapshot, is_trained, write_snapshot
 from unets.store.paths import Project
 from unets.store.provenance import describe_commit
+from unets.store.run_folder import check_snapshot, is_trained, write_snapshot
 from unets.store.runs import lock, was_killed
 from unets.training.callbacks import Watch
 from unets.training.estimate import check_estimate, estimate_cost, fit_step, render_estimate
 from unets.training.learner import Learner, build_experiment_loss, build_learner, build_net
 from unets.training.memory import LESS_MEMORY, find_smaller_step, find_step
-from unets.training.optimizers import build_optimizer
 from unets.training.state import Fold, Progress
 from unets.training.validation import Validator, score_nothing
 from unets.workers.machine import count_cores
@@ -54,7 +53,7 @@ def train_experiment(
     """Trains some folds of one experiment one after the other; they share the cache of decoded images.
 
     `folds` has the fold of each training id, `folds_hash` is that of their file. A step has `micro_batch` images on
-    this machine; without, it is as the config has it, or less where memory wants it. All devices at hand share a fold's
+    this machine; without, it is a whole batch, or less where memory wants it. All devices at hand share a fold's
     steps where it is trained `in_parallel`. Other processes of this machine may want a cache of the same images
     (`is_beside_others`). For `on_epoch` see `Fold`.
 
@@ -157,19 +156,18 @@ def check_training(
 ) -> int:
     """Checks what no config can check by itself, before anything is read; returns the images a step.
 
-    Raises InputError where a loss, optimizer or schedule has no such argument, `micro_batch` does not divide the batch,
-    or the devices cannot share it.
+    Raises InputError where a loss has no such argument, `micro_batch` does not divide the batch, or the devices cannot
+    share it.
     """
-    config, batch_size = experiment.training, experiment.data.batch_size
+    batch_size = experiment.data.batch_size
     build_experiment_loss(experiment, dataset)
-    if (weights := config.class_weights) is not None and len(weights) != len(dataset.classes):
+    if (weights := experiment.training.class_weights) is not None and len(weights) != len(dataset.classes):
         raise InputError(
             f"`class_weights` must have a number for each of {', '.join(dataset.classes)}. Received: {weights}"
         )
-    build_optimizer(config, updates_per_epoch=1)
     if micro_batch is not None and not (1 <= micro_batch <= batch_size and batch_size % micro_batch == 0):
         raise InputError(f"`--micro-batch` must divide data.batch_size={batch_size}. Received: {micro_batch}")
-    step = micro_batch or config.micro_batch or batch_size
+    step = micro_batch or batch_size
     if in_parallel:
         check_data_parallel(step)
     return step
@@ -192,7 +190,7 @@ def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> N
     net, loss = learner.net, build_experiment_loss(experiment, dataset)
     if data.crop_hw not in (None, data.size_hw) or config.ema is not None:
         net = build_net(experiment, dataset, data.size_hw, "valid")  # of other images, or weights
-    validator = Validator(net, loss, valid, metric=dataset.metric, overlapping=dataset.overlapping)
+    validator = Validator(net, loss, valid, dataset)
     progress = _start(fold, learner, train.batch_size)
     parameters, precision = learner.net.count_params() / 1e6, progress.computed["precision"]
     images = f"{len(train.indices)} images, {len(valid.indices)} held out"

@@ -15,7 +15,7 @@ from unets.nets.encoders import find_encoder
 from unets.nets.layers import set_statistics_window
 from unets.nets.losses import Loss, build_loss
 from unets.nets.metrics import MeanScore
-from unets.nets.unet import build_unet
+from unets.nets.unet import ONE_CLASS, build_unet
 from unets.training.optimizers import build_optimizer, find_momentum
 
 Tensor = Any
@@ -29,14 +29,13 @@ class Scored(keras.Model):  # type: ignore[misc]
     """A net with a loss of targets and logits, one value an image, and scores (`metrics`, see `MeanScore`)."""
 
     def __init__(
-        self, net: keras.Model, loss: Loss, *, metrics: Sequence[str] = ("dice",), overlapping: bool = False
+        self, net: keras.Model, loss: Loss, dataset: DatasetConfig = ONE_CLASS, *, metrics: Sequence[str] = ("dice",)
     ) -> None:
         super().__init__(net.inputs[0], net.outputs[0])
-        channels = self.outputs[0].shape[-1]
-        num_classes = channels if overlapping or channels == 1 else channels - 1
         # Not given to `compile`, which would build them by a first look at the data.
         self.image_loss = loss
-        self.scores = [MeanScore(metric, num_classes, overlapping=overlapping) for metric in metrics]
+        kind = {"num_classes": len(dataset.classes), "overlapping": dataset.overlapping}
+        self.scores = [MeanScore(metric, **kind) for metric in metrics]
 
     def compute_loss(self, x: Tensor, y: Tensor, y_pred: Tensor, *_: Any, training: bool = True) -> Tensor:
         """Returns the loss of a batch."""
@@ -61,12 +60,12 @@ class Learner(Scored):
         net: keras.Model,
         loss: Loss,
         optimizer: keras.optimizers.Optimizer,
+        dataset: DatasetConfig = ONE_CLASS,
         *,
         ema: float | None = None,
         steps_per_update: int = 1,
-        overlapping: bool = False,
     ) -> None:
-        super().__init__(net, loss, overlapping=overlapping)
+        super().__init__(net, loss, dataset)
         self.net, self.metric_state, self.ema, self.steps_per_update = net, State(), ema, steps_per_update
 
         def add_state(shape: tuple[int, ...], name: str) -> Any:
@@ -156,9 +155,7 @@ class Learner(Scored):
 
 def build_net(experiment: ExperimentConfig, dataset: DatasetConfig, size_hw: SizeHW, name: str = "unet") -> keras.Model:
     """Builds the net of an experiment for images of a size, in the precision that it trains in; see `build_unet`."""
-    precision, kind = choose_precision(experiment.training.precision), experiment.model
-    options: dict[str, Any] = {"overlapping": dataset.overlapping, "num_channels": dataset.num_channels}
-    return build_unet(kind, size_hw, len(dataset.classes), precision, name, **options)
+    return build_unet(experiment.model, size_hw, dataset, choose_precision(experiment.training.precision), name)
 
 
 def build_experiment_loss(experiment: ExperimentConfig, dataset: DatasetConfig) -> Loss:
@@ -173,7 +170,7 @@ def build_learner(
 ) -> Learner:
     """Builds the net of an experiment with its loss, metric and optimizer, at the size that training sees.
 
-    Raises InputError where an argument of loss, optimizer or schedule is unknown, or the order of sums cannot be fixed.
+    Raises InputError where an argument of the loss is unknown, or the order of sums cannot be fixed.
     """
     data, config = experiment.data, experiment.training
     keras.utils.set_random_seed(config.seed)
@@ -190,5 +187,5 @@ def build_learner(
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if choose_precision(config.precision) == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    loss, shared = build_experiment_loss(experiment, dataset), {"overlapping": dataset.overlapping}
-    return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update, **shared)
+    loss = build_experiment_loss(experiment, dataset)
+    return Learner(net, loss, optimizer, dataset, ema=config.ema, steps_per_update=steps_per_update)

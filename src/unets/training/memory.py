@@ -1,4 +1,4 @@
-"""How much memory training and prediction take, how much there is, and the largest step that fits.
+"""How much memory training takes, how much there is, and the largest step that fits.
 
 What a learner holds is counted, its activations are estimated from the net's graph (`unets.nets.cost`); a training that
 runs out of memory on a card halves its step and goes on. Nothing can be said where the process ends with it: by the
@@ -25,10 +25,9 @@ LESS_MEMORY = "A `data.crop_hw`, a smaller `data.size_hw` or a larger `model.str
 # GB shows 15.0), and an allocator that must find room in one piece leaves some unused.
 _GPU_SHARE = 0.9
 _GPU_BYTES = GIB  # CUDA's context, cuDNN's and cuBLAS's workspaces
-# The traced graph and the kernels compiled for it, beyond what importing the backend takes, of a training step and of a
-# forward pass: by TensorFlow, and by XLA, which compiles on the CPU itself. Beyond these, two nets of 5 levels took 840
-# to 925 MiB to train, one 605 MiB to predict, whatever the batch (docs/log).
-_GRAPH_BYTES = {False: (200 * 2**20, 100 * 2**20), True: (1100 * 2**20, 700 * 2**20)}
+# The traced graph and the kernels compiled for it, beyond what importing the backend takes: by TensorFlow, and by XLA,
+# which compiles on the CPU itself. There two nets of 5 levels took 840 to 925 MiB, whatever the batch (docs/log).
+_GRAPH_BYTES, _XLA_GRAPH_BYTES = 200 * 2**20, 1100 * 2**20
 # Steps that do not wait for each other overlap on the CPU, and its allocator hands out blocks of its own sizes.
 _CPU_SLACK = 1.1
 _BATCHES_AHEAD = 4  # uint8 images and targets: the least that wait in the queue of `Batches`
@@ -103,26 +102,15 @@ def measure_training(learner: Learner, *, is_gpu: bool, precision: str | None = 
     place of the net's own.
     """
     net = learner.net
-    is_mixed = _is_mixed(net) if precision is None else precision != "float32"
+    # Most of a net computes in the precision of its first convolution.
+    own = next((layer.compute_dtype for layer in net.layers if isinstance(layer, keras.layers.Conv2D)), "float32")
+    is_mixed = (own if precision is None else precision) != "float32"
     cost = measure_cost(net, float_bytes=_HALF_BYTES if is_mixed else _FLOAT32_BYTES)
     copies = 2 + (learner.refined.global_clipnorm is not None)  # gradients, their sum, and where clipped, both
     held = count_parameters([*learner.variables, *learner.optimizer.variables]) + copies * cost.trainable_parameters
     fixed_bytes, image_bytes = _FLOAT32_BYTES * held + _HALF_BYTES * cost.parameters * is_mixed, cost.training_bytes
     if not is_gpu:
         height, width, channels = net.input_shape[1:]
-        fixed_bytes += _GRAPH_BYTES[prefers_xla()][0]
+        fixed_bytes += _XLA_GRAPH_BYTES if prefers_xla() else _GRAPH_BYTES
         image_bytes = round(_CPU_SLACK * image_bytes) + _BATCHES_AHEAD * (channels + 1) * height * width
     return Memory(fixed_bytes=fixed_bytes, image_bytes=image_bytes)
-
-
-def measure_prediction(net: keras.Model, num_nets: int, *, is_gpu: bool) -> Memory:
-    """Estimates the memory of prediction by several nets, one after the other; a flip of an image counts as one."""
-    cost = measure_cost(net)
-    graph_bytes = 0 if is_gpu else _GRAPH_BYTES[prefers_xla()][1]
-    fixed_bytes = num_nets * cost.parameters * (_FLOAT32_BYTES + _HALF_BYTES * _is_mixed(net)) + graph_bytes
-    return Memory(fixed_bytes=fixed_bytes, image_bytes=cost.prediction_bytes)
-
-
-def _is_mixed(net: keras.Model) -> bool:
-    """Tells whether most of a net computes in half precision, as its first convolution does."""
-    return next((x.compute_dtype != "float32" for x in net.layers if isinstance(x, keras.layers.Conv2D)), False)

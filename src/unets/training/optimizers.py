@@ -4,7 +4,6 @@ rate over the updates: a linear warm-up, then one of Keras's schedules.
 
 from collections.abc import Callable, Collection
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import keras
@@ -12,21 +11,10 @@ from keras import ops
 from keras.optimizers import schedules
 
 from unets.config import TrainingConfig
-from unets.errors import InputError
 
 Tensor = Any
 RateOf = Callable[[Tensor], Tensor]  # from the number of an update, from 0, to its learning rate
 
-# Arguments of every Keras optimizer that fields of TrainingConfig stand for, or that would undo what is done here.
-_TAKEN = {
-    **{name: name for name in ("learning_rate", "weight_decay")},
-    **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), "clip_norm"),
-    **dict.fromkeys(("use_ema", "ema_momentum", "ema_overwrite_frequency"), "ema"),
-    "gradient_accumulation_steps": "micro_batch",
-    "loss_scale_factor": "precision",
-    "name": None,
-    "kwargs": None,
-}
 _FIRST_SHARE = 0.01  # of the peak: where the warm-up begins
 
 
@@ -82,28 +70,19 @@ def build_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Builds the optimizer of a training, with its schedule; the gradients of `steps_per_update` steps are averaged.
 
-    `slow` are the paths of the encoder's weights, which `encoder_rate` and `frozen_epochs` are about. Raises InputError
-    where `optimizer_args` or `schedule_args` has an argument that is unknown or stands elsewhere.
+    `slow` are the paths of the encoder's weights, which `encoder_rate` and `frozen_epochs` are about.
     """
-    kind = getattr(keras.optimizers, config.optimizer)
-    allowed = sorted(set(signature(kind.__init__).parameters) - {"self"} - _TAKEN.keys())
-    for name, value in config.optimizer_args.items():
-        if name not in allowed:
-            field = _TAKEN.get(name)
-            words = f"leave {name} to `{field}`" if field else f"be among {', '.join(allowed)} for {config.optimizer}"
-            raise InputError(f"`optimizer_args` must {words}. Received: {name}={value!r}")
     added = {
         "slow_paths": frozenset(slow),
         "slow_rate": config.encoder_rate,
         "frozen_updates": round(config.frozen_epochs * updates_per_epoch),
         "ema": config.ema,
     }
-    optimizer = type(config.optimizer, (_Refined, kind), added)(
+    optimizer = type(config.optimizer, (_Refined, getattr(keras.optimizers, config.optimizer)), added)(
         learning_rate=build_schedule(config, updates_per_epoch, steps_per_update=steps_per_update),
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         gradient_accumulation_steps=steps_per_update if steps_per_update > 1 else None,
-        **config.optimizer_args,
     )
     # Decay pulls filters towards zero; pulling shifts and scales of a normalization has no such meaning.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
@@ -125,19 +104,10 @@ class Schedule(schedules.LearningRateSchedule):  # type: ignore[misc]
 
 
 def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_update: int = 1) -> Schedule:
-    """Builds the schedule of a training; see `build_optimizer` for the arguments.
-
-    Raises InputError where `schedule_args` has an argument that the schedule does not take.
-    """
+    """Builds the schedule of a training; see `build_optimizer` for the arguments."""
     peak, num_updates = config.learning_rate, config.epochs * updates_per_epoch
     num_warmup = round(config.warmup * num_updates)
-    try:
-        decay = _DECAYS[config.schedule](peak, max(num_updates - num_warmup, 1), **config.schedule_args)
-    except TypeError as error:
-        raise InputError(
-            f"`schedule_args` must hold arguments of the schedule {config.schedule} alone. "
-            f"Received: {config.schedule_args} ({error})"
-        ) from error
+    decay = _DECAYS[config.schedule](peak, max(num_updates - num_warmup, 1))
 
     def find_rate(update: Tensor) -> Tensor:
         """A straight line from a hundredth of the peak to the peak, then the decay, which counts from there."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unets.config import ExperimentConfig
 from unets.errors import InputError
-from unets.store.fingerprint import find_weights, is_trained, read_snapshot
+from unets.store.run_folder import find_weights, is_trained, read_snapshot
 
 
 def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[str]]:

@@ -36,7 +36,8 @@ class Speed:
     train_seconds: float = 0.0  # of a training step, without reading
     predict_seconds: float = 0.0  # of a prediction without TTA
     augment_seconds: float = 0.0  # of cropping and changing an image at hand: all that is left to read from a cache
-    read_seconds: float | None = None  # of reading, decoding and changing; None: images were not at hand
+    read_seconds: float = 0.0  # of reading, decoding and changing
+    has_read: bool = True  # False: images were not at hand, so that reading counts nothing
     micro_batch: int = 0  # images of the step that was timed
 
 
@@ -81,11 +82,13 @@ def measure_speed(
     # Spread over all: neighbors are views of one car.
     chosen = list(samples)[:: max(len(samples) // _MAX_IMAGES, 1)][:_MAX_IMAGES]
     stored, cached = DiskReader(chosen, dataset, data.size_hw), ArrayReader(*draw(8, *data.size_hw, images.shape[-1]))
+    augment_seconds = _time_reading(cached, experiment, 8, clock)
     return Speed(
         train_seconds=train_seconds,
         predict_seconds=predict_seconds,
-        augment_seconds=_time_reading(cached, experiment, 8, clock),
-        read_seconds=_time_reading(stored, experiment, len(chosen), clock) if chosen else None,
+        augment_seconds=augment_seconds,
+        read_seconds=_time_reading(stored, experiment, len(chosen), clock) if chosen else augment_seconds,
+        has_read=bool(chosen),
         micro_batch=step,
     )
 

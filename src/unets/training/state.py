@@ -2,7 +2,7 @@
 
 models/<competition>/<experiment>/fold<k>/
     config.json        what the run is; a run of another config is refused
-    best.weights.h5    the weights that predict: of the best epoch, or of the last
+    net.weights.h5    the weights that predict: of the best epoch, or of the last
     last/state.npz     all that going on needs, bit for bit: the learner's state, and the progress
     history.csv        one row an epoch
     metrics.json       what it reached and what it cost, over all restarts
@@ -27,7 +27,7 @@ from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import Manifest
 from unets.errors import DECODER_FAULTS, naming
-from unets.store.fingerprint import METRICS, WEIGHTS, take_snapshot
+from unets.store.run_folder import METRICS, WEIGHTS, take_snapshot
 from unets.store.runs import atomic_path, hash_file, write_csv, write_json
 from unets.training.learner import Learner
 from unets.training.source import find_source
@@ -117,7 +117,7 @@ class Fold:
         return self.run_dir / "panel"
 
     @property
-    def best_path(self) -> Path:
+    def weights_path(self) -> Path:
         """The weights that predict."""
         return self.run_dir / WEIGHTS
 
@@ -220,7 +220,7 @@ class Fold:
         write_csv(self.run_dir / "history.csv", list(progress.history[0]), rows)
         metrics: dict[str, Any] = {"is_finished": is_finished, "epochs": progress.next_epoch, **asdict(progress)}
         if is_finished:
-            metrics["weights_sha256"] = hash_file(self.best_path)
+            metrics["weights_sha256"] = hash_file(self.weights_path)
         del metrics["history"], metrics["updates"]
         write_json(self.run_dir / METRICS, metrics, sealed=True)
         for call in self.on_epoch:

@@ -9,28 +9,27 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from unets.config import DatasetConfig
 from unets.data.batches import Batches
 from unets.data.samples import HALF
 from unets.metrics.masks import find_metric
 from unets.nets.backend import count_replicas, prefers_xla
 from unets.nets.losses import Loss, to_probs
+from unets.nets.unet import ONE_CLASS
 from unets.training.learner import Scored
 
 
 class Validator:
     """Scores the weights of a net, which takes whole images, on batches that have every held-out image once.
 
-    Its loss, of targets and logits, gives one value an image. The best epoch is chosen by `metric`, besides Dice; Dice
-    takes its place where it needs more than counts of pixels.
+    Its loss, of targets and logits, gives one value an image. The best epoch is chosen by the data set's metric
+    (`metric`); Dice takes its place where it needs more than counts of pixels.
     """
 
-    def __init__(
-        self, net: keras.Model, loss: Loss, batches: Batches, *, metric: str = "dice", overlapping: bool = False
-    ) -> None:
-        self.metric = find_metric(metric).counted.name
-        self.net, self.batches, self.overlapping = net, batches, overlapping
-        metrics = list(dict.fromkeys(["dice", self.metric]))
-        self._scored = Scored(net, loss, metrics=metrics, overlapping=overlapping)
+    def __init__(self, net: keras.Model, loss: Loss, batches: Batches, dataset: DatasetConfig = ONE_CLASS) -> None:
+        self.metric = find_metric(dataset.metric).counted.name
+        self.net, self.batches, self.overlapping = net, batches, dataset.overlapping
+        self._scored = Scored(net, loss, dataset, metrics=list(dict.fromkeys(["dice", self.metric])))
         self._scored.compile(jit_compile=prefers_xla())
 
     def take_weights(self, weights: Sequence[npt.NDArray[Any]]) -> None:

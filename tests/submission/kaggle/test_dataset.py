@@ -67,7 +67,7 @@ def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
         f"models/tiny/{name}/fold{fold}/{file}"
         for name in ("unet_a", "unet_b")
         for fold in (0, 1)
-        for file in ("config.json", "metrics.json", "best.weights.h5")
+        for file in ("config.json", "metrics.json", "net.weights.h5")
     }
     configs = {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "unet_a", "unet_b")}
     others = {"dataset-metadata.json", "models/tiny/folds.csv", "models/tiny/ensemble.json"}
@@ -191,7 +191,7 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, predicted
     project = Project.below(root, "tiny", input_dir=root / "input")
     run_dir = project.run_dir("unet_a", 1)
     if change == "weights":
-        shutil.copyfile(project.run_dir("unet_a", 0) / "best.weights.h5", run_dir / "best.weights.h5")
+        shutil.copyfile(project.run_dir("unet_a", 0) / "net.weights.h5", run_dir / "net.weights.h5")
         wanted = "must be the weights that this run was trained to. Received: other bytes"
     elif change == "unfinished":
         write_metrics(run_dir, is_finished=False)

@@ -3,7 +3,7 @@
     unets-<version>-py3-none-any.whl        the package
     configs/<competition>/*.py
     models/<competition>/folds.csv, <ensemble>.json
-    models/<competition>/<experiment>/fold<k>/config.json, metrics.json, best.weights.h5
+    models/<competition>/<experiment>/fold<k>/config.json, metrics.json, net.weights.h5
     dataset-metadata.json                   what the client wants to know
 
 A kernel finds it below `/kaggle/input/<slug>/`; `unets.submission.kaggle.kernel` predicts from it. Beside it lies the
@@ -25,8 +25,8 @@ from unets.config import DatasetConfig, load_experiment
 from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
 from unets.prediction.sources import fingerprint_nets, hash_weights
-from unets.store.fingerprint import METRICS, SNAPSHOT, WEIGHTS, find_weights, take_snapshot
 from unets.store.paths import Project
+from unets.store.run_folder import METRICS, SNAPSHOT, WEIGHTS, find_weights, take_snapshot
 from unets.store.runs import write_json
 from unets.submission.kaggle.client import Session
 

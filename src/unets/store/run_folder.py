@@ -7,12 +7,10 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.store.runs import hash_file, read_json, write_json
 
-SNAPSHOT, METRICS, WEIGHTS = "config.json", "metrics.json", "best.weights.h5"
+SNAPSHOT, METRICS, WEIGHTS = "config.json", "metrics.json", "net.weights.h5"
 _Fields = dict[str, Any]
 
 _PARTS = ("data", "model", "training")
-# What suits a machine: where images are kept, and how many a step takes of an update.
-_MACHINE = {("data", "cache"), ("training", "micro_batch")}
 
 # What of a data set decides how its images and masks are seen; what they are is in the digest of their bytes.
 _SEEN = {"overlapping", "has_ignored", "channels", "value_range", "orientation"}
@@ -121,11 +119,9 @@ def _name(command: str, run_dir: Path) -> str:
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Returns what makes a run another: all but what suits a machine, how it predicts, and what is told of it."""
-    parts = {
-        part: {name: value for name, value in snapshot[part].items() if (part, name) not in _MACHINE} for part in _PARTS
-    }
-    return {key: snapshot[key] for key in ("fold", "folds_hash", "classes", "dataset")} | parts
+    """Returns what makes a run another: all but where images are kept, how it predicts, and what is told of it."""
+    identity = {key: snapshot[key] for key in ("fold", "folds_hash", "classes", "dataset", *_PARTS)}
+    return identity | {"data": {name: value for name, value in snapshot["data"].items() if name != "cache"}}
 
 
 def _describe(key: str, there: Any, here: Any) -> str:

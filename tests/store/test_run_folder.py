@@ -7,7 +7,7 @@ import pytest
 
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, MasksSource, SubmissionConfig, TrainingConfig
 from unets.errors import InputError
-from unets.store.fingerprint import check_snapshot, take_snapshot, write_snapshot
+from unets.store.run_folder import check_snapshot, take_snapshot, write_snapshot
 
 DATASET = DatasetConfig(size_hw=(64, 96))
 # Another value for each field, and whether it decides what a net is taught. Where masks come from does not: the digest
