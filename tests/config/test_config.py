@@ -96,11 +96,7 @@ def test_unknown_field(kind: type[Config]) -> None:
         (ModelConfig, {"weights": "imagenet"}, "`weights` must be none for the encoder unet"),
         (ModelConfig, {"encoder": "vgg18"}, "`encoder` must be vgg1"),
         (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
-        (
-            ModelConfig,
-            {"encoder": "vgg16", "stride": 4, "depth": 5},
-            "`depth` must be at most 3 for",
-        ),
+        (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 5}, "`depth` must be at most 3 for"),
         (
             ExperimentConfig,
             {"prediction": {"tile_hw": (641, 128)}},

@@ -71,7 +71,7 @@ def test_names_are_safe_as_folders() -> None:
         ("training.epochs", "`--set` must be path=value, as training.epochs=3. Received: training.epochs"),
         ("training.epochs=three", "`--set training.epochs`: Input should be a valid integer"),
         ("training.loss=bcee", "`--set training.loss`: Input should be 'bce', "),
-        ("data=3", "`--set data`: Input should be a valid dictionary"),
+        ("data=3", "`--set` must name a field of an experiment. Received: data"),
         ("training.loss_args=3", "`--set training.loss_args`: Input should be a valid dictionary"),
         (
             'training.loss_args={"gamma": 2}',

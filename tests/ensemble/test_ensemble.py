@@ -17,7 +17,7 @@ from unets.ensemble.ensemble import check_ensemble, read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import open_oof
 from unets.ensemble.postprocess import to_masks
-from unets.ensemble.recipe import Recipe, make_mask
+from unets.ensemble.recipe import Recipe
 from unets.ensemble.selection import OBJECT_STEPS, STEPS
 from unets.errors import InputError
 from unets.metrics.masks import dice
@@ -25,11 +25,7 @@ from unets.prediction.maps import encode_map, open_maps, write_shard
 from unets.store.paths import Project
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
-PLAIN: dict[str, Any] = {
-    "weights": "equal",
-    "threshold": 0.5,
-    "postprocessing": Postprocessing(),
-}
+PLAIN: dict[str, Any] = {"weights": "equal", "threshold": 0.5, "postprocessing": Postprocessing()}
 
 
 def configure(experiments: str, **fields: Any) -> EnsembleConfig:
@@ -81,26 +77,6 @@ def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
     fit_ensemble(project, dataset, config, jobs=2)
     assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
     assert {one.what for one in ensemble.candidates} == {"weights", "threshold", *STEPS} - set(OBJECT_STEPS)
-
-
-def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=6, num_views=2)
-    write_maps(project, dataset, "a", shift=30.0)
-    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=2)
-    assert ensemble.candidates[0].is_kept
-    with project.ensemble_oof_path("ensemble").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with project.folds_path.open(newline="") as file:
-        folds = {row["id"]: (row["group"], row["fold"]) for row in csv.DictReader(file)}
-    assert {row["id"]: (row["group"], row["fold"]) for row in rows} == folds
-    reader = open_maps(project.maps_dir("a", "oof"))
-    for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
-        recipe = ensemble.find_recipe(int(row["fold"]))
-        assert f"{recipe.threshold:g}" == ensemble.candidates[0].values_by_part[int(row["fold"])]
-        expected = dice(read_mask(sample), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
-        assert row["id"] == sample.id
-        assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
-    assert np.mean([float(row["dice"]) for row in rows]) == pytest.approx(ensemble.score.mean, abs=1e-6)
 
 
 def test_a_threshold_is_fitted_without_the_photos_that_it_is_evaluated_on(make_scene: MakeScene) -> None:

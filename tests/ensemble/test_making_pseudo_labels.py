@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.trained_competition import build_constant_net, write_run
+from tests.trained_competition import build_constant_net, write_maps, write_run
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -36,7 +35,6 @@ from unets.ensemble.pseudo_labels import make_pseudo_labels
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.prediction import maps, pipeline
-from unets.prediction.pipeline import predict_experiments
 from unets.store.paths import Project
 from unets.store.runs import read_json
 
@@ -49,13 +47,6 @@ EXPERIMENT = ExperimentConfig(
     training=TrainingConfig(precision="float32"),
     prediction=PredictionConfig(batch_size=2, shard_size=3, tta=("identity",)),
 )
-EXPERIMENT_PY = """from unets.config import ExperimentConfig
-EXPERIMENT = ExperimentConfig.model_validate_json({!r})
-"""
-
-ENSEMBLE_PY = """from unets.config import EnsembleConfig
-ENSEMBLE = EnsembleConfig.model_validate_json({!r})
-"""
 # What the net of each (experiment, fold) says everywhere: fold 0 that all is object, fold 1 that nothing is.
 PROBS = {("unet_a", 0): 0.98, ("unet_b", 0): 0.9, ("unet_a", 1): 0.04, ("unet_b", 1): 0.0001}
 
@@ -92,17 +83,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     project = write_competition(tmp_path_factory.mktemp("labels"), num_groups=4)
     dataset = load_dataset(project.configs_dir)
     manifest = read_manifest(project, dataset)
-    folds = write_folds(project, manifest, jobs=1)
-    keras.utils.set_random_seed(0)
+    write_folds(project, manifest, jobs=1)
+    config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
+    for seed, (name, value) in enumerate({"unet_a": EXPERIMENT, "unet_b": EXPERIMENT, "ensemble": config}.items()):
+        variable = "ENSEMBLE" if name == "ensemble" else "EXPERIMENT"
+        (project.configs_dir / f"{name}.py").write_text(f"from unets.config import *\n\n{variable} = {value!r}\n")
+        if name != "ensemble":
+            write_maps(project, dataset, name, seed=seed, size_hw=SIZE_HW)
     for (name, fold), prob in PROBS.items():
         write_run(project, name, fold, EXPERIMENT, dataset, weights=build_constant_net(EXPERIMENT, prob))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pipeline, "load_predictor", lambda *_, **__: Predictor(lambda image_hwc: 0.9))
-        for name in ("unet_a", "unet_b"):
-            (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
-            predict_experiments(project, manifest, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
-    config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
-    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE_PY.format(config.to_json()))
     return Scene(project=project, manifest=manifest, ensemble=fit_ensemble(project, dataset, config, jobs=1))
 
 
@@ -115,23 +104,6 @@ def scene(shared: Scene, tmp_path: Path) -> Scene:
         if path.name != "pseudo_labels":
             (project.models_dir / path.name).symlink_to(path)
     return replace(shared, project=project)
-
-
-class Predictor:
-    """Stands in for nets, which take seconds to compile: a image's object is what is bright, with a probability that
-    `prob` makes of the image.
-    """
-
-    batch_size = 2
-
-    def __init__(self, prob: Callable[[npt.NDArray[np.uint8]], float]) -> None:
-        self.prob = prob
-
-    def __call__(self, images_nhwc: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        inside = images_nhwc.mean(axis=-1, keepdims=True) > 140
-        probs = np.array([self.prob(image_hwc) for image_hwc in images_nhwc])[:, None, None, None]
-        maps = np.rint(255 * np.where(inside, probs, 1 - probs)).astype(np.uint8)
-        return maps, maps
 
 
 @pytest.fixture

@@ -4,15 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from unets.config import Postprocessing
 from unets.data.objects import label_objects
-from unets.ensemble.postprocess import (
-    blur,
-    clean_mask,
-    drop_small,
-    to_masks,
-)
+from unets.ensemble.postprocess import blur, clean_mask, drop_small, to_masks
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
 
@@ -75,11 +71,7 @@ def test_a_class_with_fewer_pixels_is_emptied(min_area_px: int, expected: list[i
 
 
 def test_the_steps_come_in_their_order() -> None:
-    mask = draw(
-        "111.1",
-        "1.1..",
-        "111..",
-    )
+    mask = draw("111.1", "1.1..", "111..")
     # filled, the large part has 9 pixels; without the small one the class has 9
     steps = Postprocessing(max_hole_px=None, max_components=1, min_area_px=9)
     np.testing.assert_array_equal(clean_mask(mask, steps), draw("111..", "111..", "111.."))
@@ -137,52 +129,34 @@ def test_a_blur_is_a_gaussian_of_each_class() -> None:
     np.testing.assert_allclose(one[..., 0], blurred[..., 0], atol=1e-7)
 
 
-def label_by_hand(is_part: npt.NDArray[np.bool_], neighbours: list[tuple[int, int]]) -> list[set[tuple[int, int]]]:
-    """Flood fill."""
-    left = {(int(row), int(column)) for row, column in zip(*np.nonzero(is_part), strict=True)}
-    parts = []
-    while left:
-        front = [min(left)]
-        part = set(front)
-        left -= part
-        while front:
-            row, column = front.pop()
-            found = {(row + down, column + right) for down, right in neighbours} & left
-            left -= found
-            part |= found
-            front += found
-        parts.append(part)
-    return parts
-
-
-FOUR = [(0, 1), (1, 0), (0, -1), (-1, 0)]
-EIGHT = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+def label(is_part: npt.NDArray[np.bool_], *, corners: bool) -> list[npt.NDArray[np.bool_]]:
+    """Lists the connected parts, as scipy finds them."""
+    labels, count = ndimage.label(is_part, np.ones((3, 3)) if corners else None)
+    return [labels == number for number in range(1, count + 1)]
 
 
 @settings(deadline=None)
 @given(MASKS, st.sampled_from([1, 2, 5, None]))
-def test_holes_are_those_of_a_flood_fill(mask: npt.NDArray[np.uint8], max_hole_px: int | None) -> None:
+def test_holes_are_those_that_labeling_finds(mask: npt.NDArray[np.uint8], max_hole_px: int | None) -> None:
     expected = mask.copy()
-    height, width = mask.shape
     for index in (1, 2):
-        for part in label_by_hand(mask != index, FOUR):
-            at_border = any(row in (0, height - 1) or column in (0, width - 1) for row, column in part)
-            fits = max_hole_px is None or len(part) <= max_hole_px
-            if not at_border and fits and all(mask[pixel] == 0 for pixel in part):
-                for pixel in part:
-                    expected[pixel] = index
+        for part in label(mask != index, corners=False):
+            at_border = part[[0, -1]].any() or part[:, [0, -1]].any()
+            fits = max_hole_px is None or part.sum() <= max_hole_px
+            if not at_border and fits and not mask[part].any():
+                expected[part] = index
     np.testing.assert_array_equal(fill_holes(mask, max_hole_px), expected)
 
 
 @settings(deadline=None)
 @given(MASKS, st.integers(1, 3))
-def test_kept_parts_are_the_largest_of_a_flood_fill(mask: npt.NDArray[np.uint8], count: int) -> None:
+def test_kept_parts_are_the_largest_that_labeling_finds(mask: npt.NDArray[np.uint8], count: int) -> None:
     kept = keep_largest(mask, count)
     for index in (1, 2):
-        parts = sorted(label_by_hand(mask == index, EIGHT), key=len, reverse=True)
-        found = label_by_hand(kept == index, EIGHT)
-        assert sorted(map(len, found), reverse=True) == [len(part) for part in parts[:count]]
-        assert all(part in parts for part in found)
+        parts, found = (label(one == index, corners=True) for one in (mask, kept))
+        sizes = sorted((int(part.sum()) for part in parts), reverse=True)
+        assert sorted((int(part.sum()) for part in found), reverse=True) == sizes[:count]
+        assert all(any((part == one).all() for one in parts) for part in found)
     assert not kept[mask == 0].any()
 
 

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.config import (
-    DatasetConfig,
-    MasksSource,
-    PolygonSource,
-    Source,
-    SubmissionConfig,
-    TableSource,
-    load_dataset,
-)
+from unets.config import DatasetConfig, MasksSource, PolygonSource, Source, SubmissionConfig, TableSource, load_dataset
 from unets.data.rle import encode_rle
 from unets.data.samples import IGNORE
 from unets.dataset.manifest import read_manifest

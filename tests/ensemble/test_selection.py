@@ -22,21 +22,16 @@ ScoreOne = Callable[[int, Recipe], float | list[float]]  # of an image under a r
 
 
 class Counter:
-    """Scores images by a rule; where a recipe is not asked for NaN. Counts the passes."""
+    """Scores images by a rule. Counts the passes."""
 
     def __init__(self, part_of: PartOf, rule: ScoreOne) -> None:
         self.part_of, self.rule = part_of, rule
         self.passes: list[int] = []  # recipes of each
 
-    def __call__(self, recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> np.ndarray:
+    def __call__(self, recipes: Sequence[Recipe]) -> np.ndarray:
         self.passes.append(len(recipes))
-        num_classes = np.size(self.rule(0, recipes[needed[self.part_of[0]][0]]))
-        fractions = np.full((len(self.part_of), len(recipes), num_classes, 2), np.nan)
-        for image, part in enumerate(self.part_of):
-            for column in needed[part]:
-                fractions[image, column, :, 0] = self.rule(image, recipes[column])
-                fractions[image, column, :, 1] = 1
-        return fractions
+        values = [[np.atleast_1d(self.rule(image, one)) for one in recipes] for image in range(len(self.part_of))]
+        return np.stack([values, np.ones_like(values)], axis=-1)
 
 
 def run(

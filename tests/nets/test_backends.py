@@ -25,10 +25,7 @@ from unets.nets.unet import build_unet
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 SIZE_HW = (37, 45)
-DATASETS = {
-    1: DatasetConfig(),
-    2: DatasetConfig(classes=("cat", "dog"), submission=SubmissionConfig(sample=None)),
-}
+DATASETS = {1: DatasetConfig(), 2: DatasetConfig(classes=("cat", "dog"), submission=SubmissionConfig(sample=None))}
 TINY = ModelConfig(depth=2, base_filters=4)
 LITE = ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4)
 # Every choice of `ModelConfig` in some net, several in most: building and compiling is what takes the time.

@@ -37,19 +37,14 @@ def build(*stack: Any, channels: int = 3) -> keras.Model:
     [
         # 3 x 3 of 3 channels for each of 5 filters at each of 48 pixels
         (layers.Conv2D(5, 3, padding="same"), 48 * 9 * 3 * 5),
-        # without padding 6 x 4 pixels are left
-        (layers.Conv2D(5, 3), 24 * 9 * 3 * 5),
         # a stride of 2 leaves 4 x 3
         (layers.Conv2D(5, 3, strides=2, padding="same"), 12 * 9 * 3 * 5),
-        (layers.Conv2D(5, 3, padding="same", dilation_rate=4), 48 * 9 * 3 * 5),
-        # one filter a channel, or two
-        (layers.DepthwiseConv2D(3, padding="same"), 48 * 9 * 3),
+        # two filters a channel
         (layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2), 48 * 9 * 3 * 2),
         (layers.SeparableConv2D(5, 3, padding="same"), 48 * (9 * 3 + 3 * 5)),
         # each of 48 pixels is spread over 2 x 2 in 5 channels
         (layers.Conv2DTranspose(5, 2, strides=2), 48 * 4 * 3 * 5),
         (layers.Dense(7), 48 * 3 * 7),
-        (layers.BatchNormalization(), 0),
         (layers.UpSampling2D(2), 0),
     ],
 )

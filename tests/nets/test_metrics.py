@@ -3,12 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from keras import ops
 
 from unets.ensemble.postprocess import to_masks
-from unets.metrics.masks import dice
 from unets.nets.metrics import MeanScore, cut_shares
 
 
@@ -19,21 +16,6 @@ def measure(*batches: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]], ove
     for targets_u8, logits in batches:
         metric.update_state(targets_u8, logits)
     return float(metric.result())
-
-
-def choose(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Returns masks of background's and the classes' shares, in numpy, (..., classes): the greatest of all."""
-    return (shares == shares.max(axis=-1, keepdims=True))[..., 1:]
-
-
-def find_shares(foreground: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.concatenate([1 - foreground.sum(axis=-1, keepdims=True), foreground], axis=-1)
-
-
-def predict(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    if logits.shape[-1] == 1:
-        return logits >= 0
-    return choose(logits.astype(np.float64))
 
 
 def test_by_hand() -> None:
@@ -84,34 +66,6 @@ def test_other_metrics_by_hand(name: str, wanted: float) -> None:
     metric.update_state(targets[:2], logits[:2])
     metric.update_state(targets[2:], logits[2:])
     assert float(metric.result()) == pytest.approx(wanted) and metric.name == name
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 2**32),
-    num_classes=st.integers(1, 3),
-    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
-    share=st.sampled_from([0.0, 0.1, 0.5]),
-)
-def test_equals_numpy_over_any_batches(seed: int, num_classes: int, sizes: list[int], share: float) -> None:
-    rng = np.random.default_rng(seed)
-    channels = 1 if num_classes == 1 else num_classes + 1
-    batches, scores = [], []
-    for size in sizes:
-        targets = rng.integers(0, 256 // num_classes, (size, 3, 4, num_classes), dtype=np.uint8)
-        targets[rng.random(targets.shape) > share] = 0
-        # background strong, so that empty predictions come up
-        logits = rng.normal(size=(size, 3, 4, channels)).astype(np.float32) * 3
-        logits[..., 0] += -4 if num_classes == 1 else 4
-        if num_classes > 1:  # a tie of shares is decided by rounding
-            highest = np.sort(find_shares(targets / 255), axis=-1)[..., -2:]
-            assume((np.diff(highest) > 1e-6).all())
-        batches.append((targets, logits))
-        wanted = targets >= 128 if num_classes == 1 else choose(find_shares(targets / 255))
-        for truth, predicted in zip(wanted, predict(logits), strict=True):
-            scores.append(np.mean([dice(truth[..., k], predicted[..., k]) for k in range(num_classes)]))
-    # over photos, not over batches: a smaller batch weighs less
-    assert measure(*batches) == pytest.approx(np.mean(scores), abs=1e-5)
 
 
 def test_ignored_pixels_count_nowhere() -> None:

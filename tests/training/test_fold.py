@@ -1,8 +1,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,11 @@ from unets.data.batches import Batches
 from unets.data.cache import ArrayReader
 from unets.errors import InputError
 from unets.store.runs import lock
-from unets.training.callbacks import Watch
 from unets.training.fold import train_experiment
 from unets.training.learner import build_learner
 from unets.training.validation import score_nothing
 
-from .conftest import EXPERIMENT, Interruption, Scene, change, read_history, read_metrics, read_weights
+from .conftest import EXPERIMENT, Scene, change, read_history, read_metrics, read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -35,39 +32,6 @@ def finished(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("finished") / "unet_a" / "fold0"
     scene.train(run_dir)
     return run_dir
-
-
-@pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], AbstractContextManager[None]]:
-    """`with interrupt(epoch, batch):` ends the training inside after that batch; both count from 0."""
-
-    @contextmanager
-    def interrupt(epoch: int, batch: int) -> Iterator[None]:
-        go_on = Watch.on_train_batch_end
-
-        def end_batch(watch: Watch, at: int, logs: dict[str, float] | None = None) -> None:
-            if (watch.batches.epoch, at) == (epoch, batch):
-                raise Interruption
-            go_on(watch, at, logs)
-
-        with monkeypatch.context() as patch, pytest.raises(Interruption):
-            patch.setattr(Watch, "on_train_batch_end", end_batch)
-            yield
-
-    return interrupt
-
-
-def assert_same_run(run_dir: Path, other_dir: Path) -> None:
-    """Weights and scores of two runs are the same to the last bit."""
-    assert (run_dir / "history.csv").read_bytes() == (other_dir / "history.csv").read_bytes()
-    weights, others = (read_weights(folder / "net.weights.h5") for folder in (run_dir, other_dir))
-    assert weights.keys() == others.keys() and len(weights) > 10
-    for name, values in weights.items():
-        np.testing.assert_array_equal(values, others[name], err_msg=name)
-    with np.load(run_dir / "last/state.npz") as state, np.load(other_dir / "last/state.npz") as other:
-        assert state.files == other.files
-        for name in set(state.files) - {"progress"}:  # which holds seconds
-            np.testing.assert_array_equal(state[name], other[name], err_msg=name)
 
 
 def list_files(folder: Path) -> dict[Path, tuple[int, bytes]]:
@@ -118,22 +82,6 @@ def test_a_finished_fold_is_left_alone(finished: Path, scene: Scene) -> None:
     before = list_files(finished)
     scene.train(finished)
     assert list_files(finished) == before
-
-
-def test_epochs_of_a_set_length_go_on_with_the_same_bits(
-    tmp_path: Path, scene: Scene, interrupt: Callable[[int, int], AbstractContextManager[None]]
-) -> None:
-    """5 updates of 2 images: an epoch ends within a pass over the 12 images."""
-    experiment = change("training", epochs=2, steps_per_epoch=5, validation_images=4)
-    whole, stopped = tmp_path / "unet_a" / "fold0", tmp_path / "unet_b" / "fold0"
-    scene.train(whole, experiment)
-    with interrupt(1, 2):
-        scene.train(stopped, experiment, save_seconds=0.0)
-    scene.train(stopped, experiment)
-    assert_same_run(stopped, whole)
-    assert read_metrics(whole)["images"] == 2 * 5 * 2
-    _, valid = scene.open_fold(whole, experiment).build_batches(scene.reader, 2, 1)
-    assert len(valid.indices) == 4
 
 
 def test_a_run_goes_on_in_its_own_precision_alone(

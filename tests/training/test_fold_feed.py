@@ -20,32 +20,18 @@ from unets.errors import InputError
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
 from unets.store.paths import Project
-from unets.store.run_folder import check_snapshot, read_snapshot
 from unets.store.runs import hash_file
 from unets.training.fold import train_experiment
 from unets.training.state import Fold
 from unets.training.validation import Validator
 
-from .conftest import EXPERIMENT, SIZE_HW, Interruption, Scene, change, read_history, read_metrics, read_weights, stop
+from .conftest import EXPERIMENT, SIZE_HW, Interruption, Scene, change, read_history, read_metrics, stop
 
 pytestmark = pytest.mark.slow
 
 # One epoch that a split into steps does not change: nothing is drawn within the net, nothing averaged over a step.
 PLAIN = change("model", change("training", EXPERIMENT, epochs=1, warmup=0), normalization="none", dropout=0.0)
 LABELS = {"test000_01": [0], "test001_02": [2, 3]}  # rows of 64 x 96 pixels
-
-
-def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path: Path) -> None:
-    experiment = change("data", PLAIN, batch_size=4)
-    whole, split = tmp_path / "unet_a" / "fold0", tmp_path / "unet_b" / "fold0"
-    scene.train(whole, experiment)
-    scene.train(split, experiment, micro_batch=2)
-    assert read_metrics(whole)["micro_batches"] == [4] and read_metrics(split)["micro_batches"] == [2]
-    assert read_metrics(whole)["images"] == read_metrics(split)["images"] == 12
-    weights, others = (read_weights(run_dir / "net.weights.h5") for run_dir in (whole, split))
-    for name, values in weights.items():
-        np.testing.assert_allclose(others[name], values, atol=1e-4, err_msg=name)
-    check_snapshot(whole, read_snapshot(split))  # may be gone on with
 
 
 @pytest.mark.parametrize("micro_batch", [0, 3, 8])
@@ -61,6 +47,8 @@ def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None
     assert train[0][0].shape == (3, 32, 32, 3) and train[0][1].shape == (3, 32, 32, 1)
     # Two whole photos of 32 x 48 take the memory of three crops.
     assert valid[0][0].shape == (2, *SIZE_HW, 3)
+    few = change("training", experiment, validation_images=4)
+    assert len(scene.open_fold(Path(), few).build_batches(scene.reader, 3, 1)[1].indices) == 4
     scene.train(run_dir, experiment)
     keras.utils.clear_session()
     net = build_unet(experiment.model, SIZE_HW)

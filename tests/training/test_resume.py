@@ -114,7 +114,8 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(start: Cal
 @pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 def test_a_run_that_is_killed_within_an_epoch_ends_with_the_same_bits_on_jax(start: Callable[[str], Trainer]) -> None:
     trainer = start("jax")
-    training = {"epochs": 2, "ema": 0.9}
-    codes = trainer.train(("whole", None), ("torn", ("state.npz", "after", 2, "")), ("torn", None), training=training)
+    training = {"epochs": 2, "ema": 0.9, "steps_per_epoch": 2}  # an epoch ends within a pass over the 12 images
+    codes = trainer.train(("whole", None), ("torn", ("state.npz", "after", 3, "")), ("torn", None), training=training)
     assert codes == [0, KILLED, 0]
     assert_same(trainer.read("torn"), trainer.read("whole"))
+    assert trainer.read("whole")["metrics"]["images"] == 2 * 2 * 4

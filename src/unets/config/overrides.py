@@ -60,7 +60,7 @@ def override(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
 
 def list_fields() -> list[str]:
     """Returns the paths of all fields of an experiment: `data.size_hw`, `training.epochs`, ..."""
-    return list(_walk(ExperimentConfig))
+    return [path for path, _ in _walk(ExperimentConfig)]
 
 
 def _split(name: str) -> tuple[str, list[tuple[str, str]]]:
@@ -87,7 +87,7 @@ def _parse(path: str, text: str) -> Any:
             return TypeAdapter(kind).validate_python(reading)
         except ValidationError as error:
             fault = error  # that of the text is the last, and the plainest
-    words = [word for one in (kind, *get_args(kind)) for word in get_args(one) if isinstance(word, str)]
+    words = [word for one in _list_kinds(kind) for word in get_args(one) if isinstance(word, str)]
     told = f"{fault.errors()[0]['msg']}. Received: {text}{suggest(text, words)}"
     raise InputError(f"`--set {path}`: {told}") from fault
 
@@ -107,27 +107,24 @@ def _format(value: Any) -> str:
 
 def _find_type(path: str) -> Any:
     """Returns the type of a field, or of an entry of one that is a dict."""
-    kind: Any = ExperimentConfig
-    for name in path.split("."):
-        config = _find_config(kind)
-        if config is not None and name in config.model_fields:
-            kind = config.model_fields[name].annotation
-        elif (entries := [one for one in (kind, *get_args(kind)) if get_origin(one) is dict]) and name:
-            kind = get_args(entries[0])[1]
-        else:
-            raise InputError(
-                f"`--set` must name a field of an experiment. Received: {path}{suggest(path, list_fields())}"
-            )
-    return kind
+    types, (above, _, entry) = dict(_walk(ExperimentConfig)), path.rpartition(".")
+    if path in types:
+        return types[path]
+    dicts = [kind for kind in _list_kinds(types.get(above)) if get_origin(kind) is dict]
+    if not (dicts and entry):
+        raise InputError(f"`--set` must name a field of an experiment. Received: {path}{suggest(path, list(types))}")
+    return get_args(dicts[0])[1]
 
 
-def _find_config(kind: Any) -> type[Config] | None:
-    """Returns the schema among the types that a field may have."""
-    kinds = (one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Config))
-    return next(kinds, None)
-
-
-def _walk(config: type[Config], prefix: str = "") -> Iterator[str]:
+def _walk(config: type[Config], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields path and type of each field, of those that are configs themselves where they may be none."""
     for name, field in config.model_fields.items():
-        inner = _find_config(field.annotation)
-        yield from [f"{prefix}{name}"] if inner is None else _walk(inner, f"{prefix}{name}.")
+        inner = [kind for kind in _list_kinds(field.annotation) if isinstance(kind, type) and issubclass(kind, Config)]
+        if field.annotation not in inner:
+            yield f"{prefix}{name}", field.annotation
+        for kind in inner:
+            yield from _walk(kind, f"{prefix}{name}.")
+
+
+def _list_kinds(kind: Any) -> tuple[Any, ...]:
+    return (kind, *get_args(kind))

@@ -47,11 +47,8 @@ def fit_ensemble(
     part_of = split_parts(groups, [oof.fold_of[sample.id] for sample in oof.samples])
     part_of_group = dict(zip(groups, part_of.tolist(), strict=True))
 
-    def score(recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> Fractions:
-        of_part = [[recipe if i in columns else None for i, recipe in enumerate(recipes)] for columns in needed]
-        return score_images(
-            oof, lambda sample: (of_part[part_of_group[sample.group]], ()), what=f"{name}: candidates", jobs=jobs
-        )[0]
+    def score(recipes: Sequence[Recipe]) -> Fractions:
+        return score_images(oof, lambda _: (recipes, ()), what=f"{name}: candidates", jobs=jobs)[0]
 
     start = _start(config, dataset)
     is_weighed, default = config.weights == "fit" and num_members > 1, default_recipe(dataset, num_members)
@@ -81,7 +78,7 @@ def fit_ensemble(
                 fingerprint=oof.readers[index].fingerprint,
                 score=bootstrap_mean(alone[:, index], groups),
                 score_no_tta=None if np.isnan(means[num_members + index]) else float(means[num_members + index]),
-                gain=_bound(final - without[index], groups),
+                gain=_bound(final - without[index], groups) if without else None,
             )
             for index, experiment in enumerate(config.experiments)
         ),
@@ -125,14 +122,14 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     return start.change(**{name: value for name, value in given.items() if value != "fit"})
 
 
-def _leave_out_each(recipe: Recipe) -> list[Recipe | None]:
-    """Returns a recipe without each member, None of a single one; the others share equally where none has a weight."""
-    found = list[Recipe | None]()
-    for left_out in range(len(recipe.weights)):
+def _leave_out_each(recipe: Recipe) -> list[Recipe]:
+    """Returns a recipe without each member, if it has several; the others share equally where none has a weight."""
+    found, members = list[Recipe](), range(len(recipe.weights))
+    for left_out in members if len(members) > 1 else ():
         weights = [0.0 if index == left_out else weight for index, weight in enumerate(recipe.weights)]
         if not any(weights):
-            weights = [float(index != left_out) for index in range(len(weights))]
-        found.append(recipe.change(weights=tuple(weights)) if any(weights) else None)
+            weights = [float(index != left_out) for index in members]
+        found.append(recipe.change(weights=tuple(weights)))
     return found
 
 

@@ -51,11 +51,7 @@ def expect_dice(probs_hwc: Probs, mask: ClassMask) -> float:
 
 
 def score_recipes(
-    target: ClassMask,
-    maps: Sequence[MapU8],
-    recipes: Sequence[Recipe],
-    metric: Metric,
-    objects: Numbers | None = None,
+    target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric, objects: Numbers | None = None
 ) -> Fractions:
     """Scores an image's mask, from `make_mask`, under many recipes, sharing what they have in common.
 

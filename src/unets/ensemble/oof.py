@@ -28,8 +28,7 @@ from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
 
-# Recipes that an image's maps are scored under, None where one is not needed; and those of its maps without TTA.
-Recipes = tuple[Sequence[Recipe | None], Sequence[Recipe]]
+Recipes = tuple[Sequence[Recipe], Sequence[Recipe]]  # that an image's maps are scored under, and those without TTA
 Look = Callable[[ClassMask, list[MapU8]], Any]
 _CHUNK = 16  # images a task
 
@@ -107,7 +106,7 @@ def score_images(
     """Scores images in worker processes under the recipes that are chosen for each.
 
     Returns float64 (images, recipes, classes, 2), see `unets.metrics.masks`: of the image's maps, then of those without
-    TTA; NaN for None, and where a member has no such map. And what `look` finds in each ground truth and its maps.
+    TTA, NaN where a member has no such map. And what `look` finds in each ground truth and its maps.
     """
     chunks = in_chunks(oof.samples, _CHUNK)
     tasks = ((oof.select(chunk), list(map(choose, chunk))) for chunk in chunks)
@@ -179,16 +178,16 @@ def _score(
     target: ClassMask,
     objects: Numbers | None,
     maps: Sequence[MapU8 | None],
-    recipes: Sequence[Recipe | None],
+    recipes: Sequence[Recipe],
 ) -> list[Fractions]:
     missing, there = np.full((len(dataset.classes), 2), np.nan), [one for one in maps if one is not None]
     lacking = {index for index, one in enumerate(maps) if one is None}
-    distinct = [one for one in dict.fromkeys(recipes) if one is not None and not any(one.weights[i] for i in lacking)]
+    distinct = [one for one in dict.fromkeys(recipes) if not any(one.weights[index] for index in lacking)]
     if not distinct or not there:
         return [missing] * len(recipes)
     filled = [there[0] if one is None else one for one in maps]  # of a weight of 0
     fractions = score_recipes(target, filled, distinct, find_metric(dataset.metric), objects)
-    fractions_of: dict[Recipe | None, Fractions] = dict(zip(distinct, fractions, strict=True))
+    fractions_of = dict(zip(distinct, fractions, strict=True))
     return [fractions_of.get(recipe, missing) for recipe in recipes]
 
 

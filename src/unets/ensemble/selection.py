@@ -44,9 +44,7 @@ OBJECT_STEPS = ("neck_px", "min_object_px")  # tried where the metric is of obje
 
 PartOf = npt.NDArray[np.intp]
 Values = npt.NDArray[np.float64]
-# Gets recipes, and for each part the numbers of those that its images need; gives (images, recipes, classes, 2), NaN
-# elsewhere.
-ScoreRecipes = Callable[[Sequence[Recipe], Sequence[Sequence[int]]], Fractions]
+ScoreRecipes = Callable[[Sequence[Recipe]], Fractions]  # gives (images, recipes, classes, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +172,7 @@ def _refuse(gains: Values, p_value: float, alpha: float) -> str:
 
 
 class _Table:
-    """The fractions of each image under each recipe that it is needed for.
+    """The fractions of each image under each recipe that is tried.
 
     `proposals` has some recipes of each candidate, for each part and for all.
     """
@@ -190,12 +188,7 @@ class _Table:
         self._part_of, self._metric = part_of, metric
         everything = [*recipes, *(recipe for proposal in proposals for options in proposal for recipe in options)]
         self._column_of = {recipe: column for column, recipe in enumerate(dict.fromkeys(everything))}
-        needed = [{self._column_of[recipe]} for recipe in recipes[:-1]]
-        for part, own in enumerate(needed):
-            for other, options in (pair for proposal in proposals for pair in enumerate(proposal)):
-                # Its own recipe's candidates evaluate a part; the others' are fitted on it, where there is a choice.
-                own |= {self._column_of[recipe] for recipe in options} if other == part or len(options) > 1 else set()
-        self._fractions = score(tuple(self._column_of), [sorted(own) for own in needed])
+        self._fractions = score(tuple(self._column_of))
 
     def evaluate(self, recipes: Sequence[Recipe]) -> Values:
         """Returns the value of each image and class under the recipe that was fitted without the image's part."""
@@ -207,8 +200,7 @@ class _Table:
         chosen = []
         for part, options in enumerate(proposal):
             fractions = self._fractions[self._part_of != part][:, [self._column_of[recipe] for recipe in options]]
-            scores = self._metric.to_values(fractions).mean(axis=(0, 2))  # NaN: a single option was not scored there
-            chosen.append(options[int(np.argmax(scores))])
+            chosen.append(options[int(np.argmax(self._metric.to_values(fractions).mean(axis=(0, 2))))])
         return chosen
 
 
@@ -232,10 +224,7 @@ def _propose_weights(
 
 def _change_threshold(index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
     """Proposes thresholds of one class; its present one first: of equal scores the first is taken."""
-    return [
-        recipe,
-        *(recipe.change(threshold=one) for one in _vary(recipe.threshold, THRESHOLDS, index, num_classes)),
-    ]
+    return [recipe, *(recipe.change(threshold=one) for one in _vary(recipe.threshold, THRESHOLDS, index, num_classes))]
 
 
 def _add_step(name: str, values: Sequence[Any], index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:

@@ -110,7 +110,7 @@ def write_report(
         about |= {"ensemble_notes": list_notes(ensemble)}
     histories = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
     data["training"] = [
-        {"experiment": run.experiment, "fold": run.fold, "best": [run.best_epoch] * bool(run.best_epoch), **history}
+        {"experiment": run.experiment, "fold": run.fold, "best": [run.best_epoch] if run.best_epoch else [], **history}
         for run, history in histories
         if history["epochs"]
     ]

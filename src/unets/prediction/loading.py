@@ -24,10 +24,7 @@ Corner = tuple[int, int]
 
 
 def load_predictor(
-    weights: Sequence[Path | StoredWeights],
-    experiment: ExperimentConfig,
-    size_hw: SizeHW,
-    dataset: DatasetConfig,
+    weights: Sequence[Path | StoredWeights], experiment: ExperimentConfig, size_hw: SizeHW, dataset: DatasetConfig
 ) -> Predictor:
     """Builds the nets of one experiment's folds, for images or tiles of a size, and loads their weights.
 
@@ -49,11 +46,7 @@ def load_predictor(
 
 
 def load_net(
-    weights: Path | StoredWeights,
-    experiment: ExperimentConfig,
-    size_hw: SizeHW,
-    dataset: DatasetConfig,
-    precision: str,
+    weights: Path | StoredWeights, experiment: ExperimentConfig, size_hw: SizeHW, dataset: DatasetConfig, precision: str
 ) -> keras.Model:
     """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
     with naming(weights if isinstance(weights, Path) else weights.file.path, "be readable"):

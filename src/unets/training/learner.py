@@ -34,8 +34,8 @@ class Scored(keras.Model):  # type: ignore[misc]
         super().__init__(net.inputs[0], net.outputs[0])
         # Not given to `compile`, which would build them by a first look at the data.
         self.image_loss = loss
-        kind = {"num_classes": len(dataset.classes), "overlapping": dataset.overlapping}
-        self.scores = [MeanScore(metric, **kind) for metric in metrics]
+        num_classes, overlapping = len(dataset.classes), dataset.overlapping
+        self.scores = [MeanScore(metric, num_classes, overlapping=overlapping) for metric in metrics]
 
     def compute_loss(self, x: Tensor, y: Tensor, y_pred: Tensor, *_: Any, training: bool = True) -> Tensor:
         """Returns the loss of a batch."""
