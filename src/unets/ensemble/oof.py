@@ -166,7 +166,7 @@ def _score_task(look: Look | None, task: tuple[OofTask, list[Recipes]]) -> tuple
         score = partial(_score, oof.dataset, target, read_objects(sample))
         rows.append(score(maps, recipes))
         if recipes_no_tta:
-            maps_no_tta = [reader and reader.read_map(sample.id) for reader in oof.no_tta_readers]
+            maps_no_tta = [None if one is None else one.read_map(sample.id) for one in oof.no_tta_readers]
             rows[-1] += score(maps_no_tta, recipes_no_tta)
         if look is not None:
             found.append(look(target, maps))

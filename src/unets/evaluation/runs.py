@@ -48,6 +48,16 @@ class Run:
         """The epoch whose weights predict, from 1; 0: none yet."""
         return int(self.metrics.get("best_epoch", -1)) + 1
 
+    @property
+    def seconds(self) -> float:
+        """What its training took so far."""
+        return float(self.metrics.get("seconds", 0))
+
+    @property
+    def devices(self) -> list[str]:
+        """What it was trained on."""
+        return list(self.metrics.get("devices", ()))
+
 
 class Cost(Config):
     """What runs cost together."""
@@ -107,10 +117,10 @@ def tabulate_runs(runs: Iterable[Run]) -> Table:
             f"{run.metrics.get('epochs', 0)}/{run.num_epochs or '?'}",
             f"{run.metrics['best_dice']:.5f}" if run.best_epoch else "",
             str(run.best_epoch or ""),
-            f"{run.metrics.get('seconds', 0) / 3600:.2f}",
+            f"{run.seconds / 3600:.2f}",
             str(run.metrics.get("images", 0)),
             ", ".join(run.metrics.get("commits", ())),
-            ", ".join(run.metrics.get("devices", ())),
+            ", ".join(run.devices),
         )
         for run in runs
     ]

@@ -109,7 +109,7 @@ class ModelCard(Config):
         """What nets are built by: channels of an image, and classes."""
         form = SubmissionConfig(sample=None)
         kind = {"channels": self.channels, "classes": self.classes, "overlapping": self.recipe.overlapping}
-        return DatasetConfig(submission=form, **kind)  # type: ignore[arg-type]
+        return DatasetConfig(submission=form, **kind)
 
     @property
     def summary(self) -> str:
