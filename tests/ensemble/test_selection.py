@@ -163,7 +163,7 @@ def test_steps_are_tried_a_class_at_a_time() -> None:
 
     found = run(candidates, START, part_of, make_groups(12), Counter(part_of, rule))
     kept = [(result.what, result.of_class, result.value) for result in found.results if result.is_kept]
-    assert kept == [("min_area_px", "two", "none 100")]
+    assert kept == [("min_area_px", "two", "100")]
     assert found.recipe.postprocessing == Postprocessing(min_area_px=(0, 100))
 
 
