@@ -141,6 +141,7 @@ CASES = {
         if name not in ("color", "red", "spread")
     },
     **{ending: Case(names=name_masks(ending)) for ending in ("npy", "gif")},
+    "pbm": Case(code=CODINGS["bilevel"], names=("Original/Frame{i}-org.jpg", "GT/Frame{i}-gt.pbm")),
     "webp": Case(names=name_masks("webp"), options={"lossless": True}),
     "values": Case(classes=THREE, code=lambda mask: mask * np.uint8(50), asked="are taken for classes"),
     "16 bits": Case(classes=THREE, code=lambda mask: mask * np.uint16(1000), asked="are taken for classes"),

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.dataset.importers.drawing import (
-    CODINGS,
     SIZE,
     Drawing,
     draw_image,
@@ -35,15 +34,6 @@ def test_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         drawing.write(f"{number:03}_json/label_names.txt", "\n".join(names))
     with pytest.raises(InputError, match=r"1 is 'dog' in 000_json.*'cat' in 001_json"):
         choose(list_input(tmp_path))
-
-
-def test_bitmaps_of_one_bit(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    fill(drawing, "Original/Frame{i}-org.jpg", "GT/Frame{i}-gt.pbm", code=CODINGS["index"])
-    for path in tmp_path.glob("GT/*.pbm"):
-        rows = (merge(draw_objects(int(path.name[5:8]))) > 0).astype(int)
-        path.write_text(f"P1\n{SIZE[1]} {SIZE[0]}\n" + "\n".join(" ".join(map(str, row)) for row in rows) + "\n")
-    import_drawn(drawing)
 
 
 @pytest.mark.parametrize(

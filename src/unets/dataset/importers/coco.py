@@ -18,57 +18,45 @@ from unets.errors import InputError
 def parse(found: Annotations) -> None:
     """Reads all COCO files of a folder. Raises as `polygons.read` says."""
     labels, lost = dict[str, None](), list[str]()
-    labels_of: dict[str, set[str]] = {}  # classes of the files that annotate an image
+    labels_of = defaultdict[str, set[str]](set)  # classes of the files that annotate an image
     for path, content in found.listing.read_jsons('"images"'):
         if not _is_coco(content):
             continue
-        if any("segments_info" in entry for entry in content.get("annotations", ())):
-            found.account[path] = f"left out: {FOREIGN[SEGMENTS]}"
+        objects, entries_of = content.get("annotations", ()), defaultdict[str, list[dict[str, Any]]](list)
+        if any("segments_info" in entry for entry in objects):
+            found.leave([path], FOREIGN[SEGMENTS])
             continue
-        if content.get("annotations") and not content.get("categories"):
-            found.account[path] = "left out: captions, or what else has no classes"
+        if objects and not content.get("categories"):
+            found.leave([path], "captions, or what else has no classes")
             continue
-        names = {
-            str(entry["id"]): str(entry.get("file_name") or entry.get("coco_url", "")) for entry in content["images"]
-        }
+        names = {str(e["id"]): str(e.get("file_name") or e.get("coco_url", "")) for e in content["images"]}
         named = {id_: found.find(path, name, is_needed=False) for id_, name in names.items()}
-        (found.missing if any(named.values()) else lost).extend(
-            f"{names[id_]} ({path})" for id_, image in named.items() if image is None
-        )
+        here = {id_: image for id_, image in named.items() if image}
+        (found.missing if here else lost).extend(f"{name} ({path})" for id_, name in names.items() if id_ not in here)
         categories = _name_categories(content)
         own = {*categories.values()}
         # An image is annotated in another file already, unless that is of other classes.
-        images = {i: image for i, image in named.items() if image and not own & labels_of.get(image, set())}
+        images = {id_: image for id_, image in here.items() if not own & labels_of[image]}
         if "annotations" not in content:
             found.test += [image for image in images.values() if image not in found.areas]
             found.account[path] = "annotation: a list of test images"
             continue
-        entries = defaultdict(list)
-        for entry in content["annotations"]:
-            entries[str(entry.get("image_id"))].append(entry)
-        areas = {
-            i: [_read_area(entry, categories, path) for entry in entries[i]] for i, image in named.items() if image
-        }
-        again = {i: image for i, image in named.items() if image and i not in images}
-        if further := [
-            image for i, image in again.items() if _count_areas(areas[i]) - _count_areas(found.areas[image])
-        ]:
-            text = (
-                f"{path} and another file annotate {len(further)} images differently, as {further[0]}: it is left out"
-            )
-            found.ask("source.leave_out", text, "images, or files, that are annotated once")
+        for entry in objects:
+            entries_of[str(entry.get("image_id"))].append(entry)
+        areas = {id_: [_read_area(entry, categories, path) for entry in entries_of[id_]] for id_ in here}
+        again = {id_: _count_areas(found.areas[image]) for id_, image in here.items() if id_ not in images}
+        if further := [id_ for id_, known in again.items() if _count_areas(areas[id_]) - known]:
+            text = f"{path} and another file annotate {len(further)} images differently, as {here[further[0]]}"
+            found.ask("source.leave_out", f"{text}: it is left out", "images, or files, that are annotated once")
         if not images:
-            found.account[path] = "left out: its images are annotated in another file, or are not there"
+            found.leave([path], "its images are annotated in another file, or are not there")
             continue
         labels |= dict.fromkeys(categories.values())
-        sizes = {
-            str(entry["id"]): (int(entry["height"]), int(entry["width"]))
-            for entry in content["images"]
-            if entry.get("height") and entry.get("width")
-        }
+        sides = {str(entry["id"]): (entry.get("height"), entry.get("width")) for entry in content["images"]}
         for id_, image in images.items():
-            labels_of.setdefault(image, set()).update(own)
-            found.add(image, path, sizes.get(id_), areas[id_])
+            labels_of[image] |= own
+            height, width = sides[id_]
+            found.add(image, path, (int(height), int(width)) if height and width else None, areas[id_])
     found.missing += [] if found.areas else lost
     found.labels = tuple(labels)
 
