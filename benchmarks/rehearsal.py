@@ -12,6 +12,7 @@ Run:  python benchmarks/rehearsal.py --input <a folder in Carvana's layout> --im
 import argparse
 import csv
 import gzip
+import json
 import os
 import random
 import re
@@ -23,10 +24,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -43,9 +42,9 @@ COMPETITION = "crowd"
 STAGES = ("import", "check", "split", "train", "predict", "ensemble", "pseudo-labels", "report", "submission")
 OPTIONS = {"pseudo-labels": ("--name", "first", "--confidence", "0"), "report": ("--top", "8")}
 CHECK = "check-submission"
-_KILLS_A_STAGE = 3  # of one run of the pipeline
+_KILLS_A_STAGE = 6  # of one run of the pipeline
+_FEW_WRITES = 12
 _WRITTEN = ("models", "submissions")  # folders that stages write to
-_LOOK = 0.01  # seconds between two looks at what a stage wrote
 # What is not compared: files that tell of time alone, and what the others tell of time, starts and the folder's place.
 _OF_TIME = ("stages.jsonl", "cost.csv", "live.html", "tensorboard.json", "events/*")
 _TIME = re.compile(
@@ -105,14 +104,18 @@ class StageCost:
 def main() -> None:
     """Lays out the images, runs the stages, prints and writes the tables."""
     args = _parse()
-    folder = args.folder or Path(tempfile.mkdtemp(prefix="rehearsal_"))
+    folder = (args.folder or Path(tempfile.mkdtemp(prefix="rehearsal_"))).absolute()
     print(f"working in {folder}; one that is cut short goes on with --folder {folder}", flush=True)
     costs_of: dict[int, list[StageCost]] = {}
     faults = list[str]()
     for number in args.images:
         root = lay_out(folder / str(number), args.input, number, args.full_size)
-        written = (root / "models", root / "submissions")
-        costs_of[number] = [run_watched(stage, partial(_start, root, stage), written) for stage in (*STAGES, CHECK)]
+        written, counted = tuple(root / kind for kind in _WRITTEN), root / "written"
+        counted.mkdir(exist_ok=True)
+        costs_of[number] = [
+            run_watched(stage, partial(_start, root, stage, counter=str(counted / stage)), written)
+            for stage in (*STAGES, CHECK)
+        ]
         unequal_rows = count_unequal(find_csv(root), len(list((root / "files").iterdir())))
         print(f"\n{number:,} images\n{render_costs(costs_of[number])}", flush=True)
         faults += [f"{unequal_rows} rows are unlike those of an equal image"] if unequal_rows else []
@@ -121,14 +124,15 @@ def main() -> None:
     kills_path, plain = folder / "kills.txt", folder / str(args.images[0])
     kills = kills_path.read_text().splitlines() if kills_path.exists() else []
     seconds_of = {cost.stage: cost.seconds for cost in costs_of[args.images[0]]}
-    reach = Counter({stage: max(_find_moments(kills, stage), default=0) for stage in STAGES})
+    writes_of = {stage: (plain / "written" / stage).stat().st_size for stage in STAGES}
     for turn in range(2 * args.kills):  # one that strikes nothing costs nothing but time
         if faults or len(kills) >= args.kills:
             break
         shutil.rmtree(struck := folder / "struck", ignore_errors=True)  # cut short: its kills are lost
         for kind in ("configs", "input"):
             shutil.copytree(plain / kind, struck / kind, copy_function=os.link)
-        more = strike(struck, seconds_of, reach, args.kills - len(kills), random.Random(args.seed + turn + len(kills)))
+        rng = random.Random(args.seed + turn + len(kills))
+        more = strike(struck, seconds_of, writes_of, args.kills - len(kills), rng)
         unequal = compare_files(plain, struck)
         print(f"{len(kills)} + {len(more)} kills: {len(unequal)} files differ {unequal[:5]}", flush=True)
         if unequal:
@@ -137,10 +141,10 @@ def main() -> None:
             kills += more
             kills_path.write_text("".join(f"{kill}\n" for kill in kills))
     for stage in STAGES if kills else ():
-        moments = _find_moments(kills, stage)
-        print(f"{stage}: {len(moments)} kills, after {moments} changes of files")
-    if 2 * len(kills) < args.kills:  # which moments strike depends on the machine's speed
-        faults.append(f"half of {args.kills} kills must strike a stage at work, not {len(kills)}")
+        moments = sorted(int(kill.split()[3]) for kill in kills if kill.startswith(f"{stage} "))
+        print(f"{stage}: {len(moments)} kills, at writes {moments} of {writes_of[stage]}")
+    if len(kills) < args.kills:
+        faults.append(f"{args.kills} kills must strike a stage at work, not {len(kills)}")
     stages = {str(number): [asdict(cost) for cost in costs] for number, costs in costs_of.items()}
     write_json(args.out, {"origin": describe_origin(ROOT), "stages": stages, "kills": kills, "faults": faults})
     if args.folder is None:
@@ -210,22 +214,18 @@ def count_unequal(csv_path: Path, num_files: int) -> int:
     return unequal
 
 
-def _find_moments(kills: Sequence[str], stage: str) -> list[int]:
-    return sorted(int(kill.split()[2]) for kill in kills if kill.startswith(f"{stage} "))
-
-
 def strike(
-    root: Path, seconds_of: Mapping[str, float], reach: Counter[str], num_kills: int, rng: random.Random
+    root: Path, seconds_of: Mapping[str, float], writes_of: Mapping[str, int], num_kills: int, rng: random.Random
 ) -> list[str]:
     """Runs the pipeline and kills some of its stages, each with all its processes, until each ended by itself.
 
-    The clock of a kill is what the stage writes: it comes some time after the n-th change of a file. The first change
-    is the lock of what the stage works on, so a kill strikes work and no start.
+    The clock of a kill is what the stage writes, so that it strikes work and no start: it comes at the n-th write, or
+    in half of the cases a little later.
 
     Args:
         root: holds `configs/` and `input/`.
         seconds_of: what each stage takes without kills.
-        reach: the changes of files that were seen of each stage, which `n` is drawn from; grows.
+        writes_of: how often each stage writes without kills.
         num_kills: at most; those that find their stage ended are none.
         rng: draws stages, `_KILLS_A_STAGE` times each at most, and moments.
 
@@ -236,52 +236,31 @@ def strike(
         SystemExit: a stage failed by itself; it has said why.
     """
     struck = list[str]()
-    start = min(seconds_of.values())  # of the shortest stage nearly all is the import of libraries
     plan = Counter(rng.sample(STAGES * _KILLS_A_STAGE, min(num_kills, len(STAGES) * _KILLS_A_STAGE)))
     for stage in STAGES:
-        for _ in range(plan[stage]):
-            after, pause = rng.randint(1, max(2, reach[stage])), (seconds_of[stage] - start) * rng.random() ** 4
-            is_struck, changes = _run_stage(root, stage, after, pause)
-            reach[stage] = max(reach[stage], changes)
-            if not is_struck:
+        number, written = writes_of[stage], 0
+        for left in range(plan[stage], 0, -1):
+            # Evenly over what a stage that goes on has left to write; one of few writes begins anew.
+            reach = max(min(number, _FEW_WRITES), 2 * (number - written) // (left + 1))
+            at = rng.randint(1, reach)
+            pause = rng.choice((0, rng.random())) * seconds_of[stage] / number if at + 1 < number else 0
+            if not _run_stage(root, stage, at, pause):
                 break
-            struck.append(f"{stage} after {changes} changes and {pause:.1f} s")
+            written += at
+            struck.append(f"{stage} at write {at} of {number} and {pause:.3f} s")
         else:
-            reach[stage] = max(reach[stage], _run_stage(root, stage)[1])
+            _run_stage(root, stage)
     return struck
 
 
-def _run_stage(root: Path, stage: str, after: int | None = None, pause: float = 0) -> tuple[bool, int]:
-    """Starts a stage; kills it `pause` seconds after so many changes of files (None: never).
-
-    Returns:
-        (whether it was killed, changes of files that were seen until the pause).
-    """
-    seen, changes, process = _list_states(root), 0, _start(root, stage)
-    while process.poll() is None and (after is None or changes < after):
-        time.sleep(_LOOK)
-        states = _list_states(root)
-        changes += len(states - seen)
-        seen = states
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(pause)
-    is_running = process.poll() is None
-    if is_running:
-        os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait()
-    if code and not (is_running and code == -signal.SIGKILL):
+def _run_stage(root: Path, stage: str, at: int = 0, pause: float = 0) -> bool:
+    """Runs a stage, killed `pause` seconds after it wrote so many times (0: never); returns whether it was killed."""
+    counter = root / "counted"
+    counter.unlink(missing_ok=True)
+    code = _start(root, stage, counter=str(counter), at=at, pause=pause).wait()
+    if code and not (at and code == -signal.SIGKILL):
         sys.exit(f"error: {stage} must succeed or be killed by us. Received: exit code {code}, see above")
-    return bool(code), changes
-
-
-def _list_states(root: Path) -> set[tuple[str, int, int]]:
-    """Lists what a stage wrote: names, sizes and times of all files below the folders that stages write to."""
-    states = set()
-    for path in chain.from_iterable((root / kind).rglob("*") for kind in _WRITTEN):
-        with suppress(FileNotFoundError):  # it took its last name meanwhile
-            state = path.stat()
-            states.add((str(path), state.st_size, state.st_mtime_ns))
-    return states
+    return bool(code)
 
 
 def compare_files(a: Path, b: Path) -> list[str]:
@@ -415,14 +394,18 @@ def render_growth(costs_of: Mapping[int, Sequence[StageCost]]) -> str:
     return render_table(header, lines, right=header[1:])
 
 
-def start_unets(*words: object) -> "subprocess.Popen[bytes]":
+def start_unets(*words: object, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
     """Starts a command in a session of its own, on the CPU: the same bits each time."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {**os.environ, **(environment or {}), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     return subprocess.Popen([sys.executable, "-m", "unets", *map(str, words)], env=environment, start_new_session=True)
 
 
-def _start(root: Path, stage: str) -> "subprocess.Popen[bytes]":
-    return start_unets(stage, COMPETITION, *OPTIONS.get(stage, ()), "--root", root)
+def _start(root: Path, stage: str, counter: str, at: int = 0, pause: float = 0) -> "subprocess.Popen[bytes]":
+    """Starts a stage that counts what it writes, and is killed at a write; see striking/sitecustomize.py."""
+    asked = {"folders": [f"{root / kind}/" for kind in _WRITTEN], "counter": counter, "at": at, "pause": pause}
+    path = os.pathsep.join([str(ROOT / "benchmarks" / "striking"), os.environ.get("PYTHONPATH", "")])
+    environment = {"UNETS_REHEARSAL": json.dumps(asked), "PYTHONPATH": path}
+    return start_unets(stage, COMPETITION, *OPTIONS.get(stage, ()), "--root", root, environment=environment)
 
 
 def _read_rows(path: Path) -> list[tuple[str, str]]:
