@@ -42,7 +42,8 @@ COMPETITION = "crowd"
 STAGES = ("import", "check", "split", "train", "predict", "ensemble", "pseudo-labels", "report", "submission")
 OPTIONS = {"pseudo-labels": ("--name", "first", "--confidence", "0"), "report": ("--top", "8")}
 CHECK = "check-submission"
-_KILLS_A_STAGE = 6  # of one run of the pipeline
+# Of one run of the pipeline; where most of the time is the start of TensorFlow, fewer.
+_KILLS_OF = dict.fromkeys(STAGES, 7) | dict.fromkeys(("train", "predict", "pseudo-labels"), 4)
 _FEW_WRITES = 12
 _WRITTEN = ("models", "submissions")  # folders that stages write to
 # What is not compared: files that tell of time alone, and what the others tell of time, starts and the folder's place.
@@ -68,8 +69,8 @@ DATASET = DatasetConfig(
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(96, 144)),
-    model=ModelConfig(depth=3, base_filters=8, stride=2),
-    training=TrainingConfig(epochs=8, learning_rate=1e-2),
+    model=ModelConfig(depth=2, base_filters=8, stride=2),
+    training=TrainingConfig(epochs=4, learning_rate=1e-2),
 )
 """,
     # Given, not selected: nets this small would keep steps that cost several times the rest, which better ones do not.
@@ -128,9 +129,11 @@ def main() -> None:
     for turn in range(2 * args.kills):  # one that strikes nothing costs nothing but time
         if faults or len(kills) >= args.kills:
             break
-        shutil.rmtree(struck := folder / "struck", ignore_errors=True)  # cut short: its kills are lost
-        for kind in ("configs", "input"):
-            shutil.copytree(plain / kind, struck / kind, copy_function=os.link)
+        struck = folder / f"struck{len(kills)}"
+        if not (struck / "kills.txt").exists():
+            shutil.rmtree(struck, ignore_errors=True)
+            for kind in ("configs", "input"):
+                shutil.copytree(plain / kind, struck / kind, copy_function=os.link)
         rng = random.Random(args.seed + turn + len(kills))
         more = strike(struck, seconds_of, writes_of, args.kills - len(kills), rng)
         unequal = compare_files(plain, struck)
@@ -139,6 +142,7 @@ def main() -> None:
             faults.append(f"kills must change no byte. Received: {', '.join(unequal)} after {', '.join(more)}")
         else:
             kills += more
+            shutil.rmtree(struck)
             kills_path.write_text("".join(f"{kill}\n" for kill in kills))
     for stage in STAGES if kills else ():
         moments = sorted(int(kill.split()[3]) for kill in kills if kill.startswith(f"{stage} "))
@@ -227,7 +231,7 @@ def strike(
         seconds_of: what each stage takes without kills.
         writes_of: how often each stage writes without kills.
         num_kills: at most; those that find their stage ended are none.
-        rng: draws stages, `_KILLS_A_STAGE` times each at most, and moments.
+        rng: draws stages, as often as `_KILLS_OF` says at most, and moments.
 
     Returns:
         The stages that were struck, and when.
@@ -235,9 +239,18 @@ def strike(
     Raises:
         SystemExit: a stage failed by itself; it has said why.
     """
-    struck = list[str]()
-    plan = Counter(rng.sample(STAGES * _KILLS_A_STAGE, min(num_kills, len(STAGES) * _KILLS_A_STAGE)))
+    plan = Counter(rng.sample(STAGES, min(num_kills, sum(_KILLS_OF.values())), counts=_KILLS_OF.values()))
+    noted = root / "kills.txt"  # stages that were struck, and those that ended: one cut short goes on
+    struck = noted.read_text().splitlines() if noted.exists() else []
+
+    def note(line: str) -> None:
+        struck.append(line)
+        noted.write_text("".join(f"{line}\n" for line in struck))
+
     for stage in STAGES:
+        plan[stage] -= sum(kill.startswith(f"{stage} at") for kill in struck)
+        if f"{stage} ended" in struck:
+            continue
         number, written = writes_of[stage], 0
         for left in range(plan[stage], 0, -1):
             # Evenly over what a stage that goes on has left to write; one of few writes begins anew.
@@ -247,10 +260,11 @@ def strike(
             if not _run_stage(root, stage, at, pause):
                 break
             written += at
-            struck.append(f"{stage} at write {at} of {number} and {pause:.3f} s")
+            note(f"{stage} at write {at} of {number} and {pause:.3f} s")
         else:
             _run_stage(root, stage)
-    return struck
+        note(f"{stage} ended")
+    return [kill for kill in struck if not kill.endswith("ended")]
 
 
 def _run_stage(root: Path, stage: str, at: int = 0, pause: float = 0) -> bool:
