@@ -43,7 +43,7 @@ STAGES = ("import", "check", "split", "train", "predict", "ensemble", "pseudo-la
 OPTIONS = {"pseudo-labels": ("--name", "first", "--confidence", "0"), "report": ("--top", "8")}
 CHECK = "check-submission"
 # Of one run of the pipeline; where most of the time is the start of TensorFlow, fewer.
-_KILLS_OF = dict.fromkeys(STAGES, 7) | dict.fromkeys(("train", "predict", "pseudo-labels"), 4)
+_KILLS_OF = dict.fromkeys(STAGES, 16) | dict.fromkeys(("train", "predict", "pseudo-labels"), 3)
 _FEW_WRITES = 12
 _WRITTEN = ("models", "submissions")  # folders that stages write to
 # What is not compared: files that tell of time alone, and what the others tell of time, starts and the folder's place.
