@@ -117,10 +117,13 @@ def main() -> None:
         root = lay_out(folder / str(number), args.input, number, args.full_size)
         written, counted = tuple(root / kind for kind in _WRITTEN), root / "written"
         counted.mkdir(exist_ok=True)
-        costs_of[number] = [
-            run_watched(stage, partial(_start, root, stage, counter=str(counted / stage)), written)
-            for stage in (*STAGES, CHECK)
-        ]
+        costs_of[number] = []
+        if (known := root / "costs.json").exists():  # one that was cut short
+            costs_of[number] = [StageCost(**cost) for cost in json.loads(known.read_text())]
+        for stage in (*STAGES, CHECK) if not costs_of[number] else ():
+            start = partial(_start, root, stage, counter=str(counted / stage))
+            costs_of[number].append(run_watched(stage, start, written))
+        write_json(known, [asdict(cost) for cost in costs_of[number]])
         unequal_rows = count_unequal(find_csv(root), len(list((root / "files").iterdir())))
         print(f"\n{number:,} images\n{render_costs(costs_of[number])}", flush=True)
         faults += [f"{unequal_rows} rows are unlike those of an equal image"] if unequal_rows else []
