@@ -263,10 +263,10 @@ def strike(
             # Evenly over what a stage that goes on has left to write; one of few writes begins anew.
             reach = max(min(number, _FEW_WRITES), 2 * (number - written) // (left + 1))
             at = rng.randint(1, reach)
-            pause = rng.choice((0, rng.random())) * seconds_of[stage] / number if at + 1 < number else 0
+            pause = rng.choice((0, rng.random() ** 4)) * seconds_of[stage] / number if at + 1 < number else 0
             if not _run_stage(root, stage, at, pause):
                 break
-            written += at
+            written += (root / "counted").stat().st_size
             note(f"{stage} at write {at} of {number} and {pause:.3f} s")
         else:
             _run_stage(root, stage)
