@@ -27,7 +27,7 @@ def import_(stage: Stage) -> None:
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():
         import_data(stage.project, dataset, jobs=stage.jobs, read_all=True)
-    stage.finish(f"{stage.project.samples_path}", "data")
+    stage.finish(f"{stage.project.samples_path}: a row an image", "data")
 
 
 @command("unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")

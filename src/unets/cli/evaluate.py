@@ -24,7 +24,8 @@ def ensemble(stage: Stage) -> None:
             jobs=stage.jobs,
         )
     print(render_contributions(stage.project, fitted))
-    stage.finish(f"{stage.project.ensemble_path(stage.ensemble_name)}", "submission")
+    path = stage.project.ensemble_path(stage.ensemble_name)
+    stage.finish(f"{path}: weights, threshold and post-processing", "submission")
 
 
 @command("unets compare mine unet_512 unet_1024 --seeds 3", "unets compare mine ensemble unet_512", rule=False)
