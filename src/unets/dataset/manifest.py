@@ -11,7 +11,6 @@ models/<competition>/
 A kill costs the masks at work; the next try goes on. A file whose size and time are as before is not read again.
 """
 
-import json
 import logging
 import sys
 from collections import Counter
@@ -34,7 +33,18 @@ from unets.dataset.importers.listing import NO_FILE
 from unets.dataset.importers.search import read_input
 from unets.errors import InputError, naming
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, fingerprint, hash_code, hash_file, read_csv, read_json, write_csv, write_json
+from unets.store.runs import (
+    append_json_line,
+    atomic_path,
+    fingerprint,
+    hash_code,
+    hash_file,
+    read_csv,
+    read_json,
+    read_json_lines,
+    write_csv,
+    write_json,
+)
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -234,16 +244,12 @@ def _draw_masks(
     for path in project.masks_dir.rglob(".part-*"):  # as a kill leaves it
         path.unlink(missing_ok=True)
     count = len(imported.classes) if imported.overlapping else 1
-    # A line of JSON an id: a kill may tear the last, which then equals none.
-    with (project.masks_dir / f".drawn-{key}").open("a+", encoding="utf-8") as journal:
-        journal.seek(0)
-        done = set(journal.read().splitlines())
-        missing = [sample for sample in todo if json.dumps(sample.id) not in done]
-        journal.write("\n")
-        draw = partial(_draw_one, project.masks_dir, imported.overlapping, counts_objects, count)
-        for sample, _ in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
-            journal.write(f"{json.dumps(sample.id)}\n")
-            journal.flush()
+    journal = project.masks_dir / f".drawn-{key}"
+    done = {row.get("id") for row in read_json_lines(journal)}
+    missing = [sample for sample in todo if sample.id not in done]
+    draw = partial(_draw_one, project.masks_dir, imported.overlapping, counts_objects, count)
+    for sample, _ in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
+        append_json_line(journal, {"id": sample.id})
     folder = f"{_MODELS}{project.masks_dir.name}"
     named = dict[str, tuple[str, ...]]()
     for sample in todo:
