@@ -197,17 +197,18 @@ def test_crops_without_changes_are_slices() -> None:
 @pytest.mark.parametrize("place", [(12, 15), (40, 85), (66, 20)])
 def test_crops_show_an_object_where_that_is_asked(config: AugmentConfig | None, place: tuple[int, int]) -> None:
     image = np.zeros((80, 100, 3), np.uint8)
-    target = np.zeros((80, 100, 2), np.uint8)
+    target = np.zeros((80, 100, 3), np.uint8)
+    target[..., 2] = 255  # ignored pixels, which are no object
     target[max(place[0] - 1, 0) : place[0] + 2, max(place[1] - 1, 0) : place[1] + 2, 1] = 255
     shown = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
         if config is None:
-            _, crop = crop_pair(image, target, (32, 32), rng, 1.0)
+            _, crop = crop_pair(image, target, (32, 32), rng, 1.0, 2)
         else:
-            _, crop = augment(image, target, config, rng, (32, 32), 1.0)
-        assert crop.shape == (32, 32, 2)
-        shown.append(crop.any())
+            _, crop = augment(image, target, config, rng, (32, 32), 1.0, 2)
+        assert crop.shape == (32, 32, 3)
+        shown.append(crop[..., :2].any())
     assert all(shown)
     empty = np.zeros_like(target)
     assert not augment(image, empty, AugmentConfig(), np.random.default_rng(0), (32, 32), 1.0)[1].any()

@@ -5,15 +5,14 @@ from typing import Any
 import pytest
 
 from tests.trained_competition import write_metrics, write_run
-from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, SubmissionConfig, TrainingConfig
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.training.source import find_source, order_experiments
 
 MODEL = {"depth": 2, "base_filters": 2}
 FOLDS_HASH = "folds"
-CLASSES = ("car",)
-DATASET = DatasetConfig(classes=CLASSES)
+DATASET = DatasetConfig(classes=("car",))
 
 
 def build(size_hw: tuple[int, int] = (64, 64), *, start_from: str | None = None, **model: Any) -> ExperimentConfig:
@@ -37,9 +36,9 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_a_run_starts_from_one_of_smaller_photos_or_from_nothing(source_dir: Path, run_dir: Path) -> None:
-    path = find_source(run_dir, build((64, 96), start_from="unet_small"), CLASSES, FOLDS_HASH)
+    path = find_source(run_dir, build((64, 96), start_from="unet_small"), DATASET, FOLDS_HASH)
     assert path == source_dir / "net.weights.h5"
-    assert find_source(run_dir, build(), CLASSES, FOLDS_HASH) is None
+    assert find_source(run_dir, build(), DATASET, FOLDS_HASH) is None
 
 
 @pytest.mark.parametrize("missing", ["folder", "metrics.json", "net.weights.h5", "the end", "the fold"])
@@ -53,28 +52,35 @@ def test_a_source_that_is_not_trained_to_its_end_is_refused(missing: str, source
     else:
         (source_dir / missing).unlink()
     with pytest.raises(InputError, match=r"must be trained first: `unets train --exp unet_small --fold 1`"):
-        find_source(run_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)
+        find_source(run_dir, build(start_from="unet_small"), DATASET, FOLDS_HASH)
 
 
 @pytest.mark.parametrize(
-    ("model", "classes", "folds_hash", "named"),
+    ("model", "dataset", "folds_hash", "named"),
     [
-        ({}, CLASSES, "cd34", "folds_hash=folds, not cd34"),
-        ({}, ("car", "bus"), FOLDS_HASH, r"classes=\['car'\], not \['car', 'bus'\]"),
-        ({"base_filters": 4}, CLASSES, FOLDS_HASH, r"model=.*'base_filters': 2.*, not .*'base_filters': 4"),
-        ({"depth": 3}, CLASSES, FOLDS_HASH, r"model=.*'depth': 2.*, not .*'depth': 3"),
+        ({}, {}, "cd34", "folds_hash=folds, not cd34"),
+        ({}, {"classes": ("car", "bus")}, FOLDS_HASH, r"classes=\['car'\], not \['car', 'bus'\]"),
+        ({}, {"overlapping": True}, FOLDS_HASH, "overlapping=False, not True"),
+        ({}, {"channels": 5}, FOLDS_HASH, "channels=rgb, not 5"),
+        ({"base_filters": 4}, {}, FOLDS_HASH, r"model=.*'base_filters': 2.*, not .*'base_filters': 4"),
+        ({"depth": 3}, {}, FOLDS_HASH, r"model=.*'depth': 2.*, not .*'depth': 3"),
     ],
 )
 def test_a_source_of_another_kind_is_refused(
-    model: dict[str, Any], classes: tuple[str, ...], folds_hash: str, named: str, source_dir: Path, run_dir: Path
+    model: dict[str, Any], dataset: dict[str, Any], folds_hash: str, named: str, source_dir: Path, run_dir: Path
 ) -> None:
     with pytest.raises(InputError, match=rf"`start_from` must be of the same .* unet_small with {named}"):
-        find_source(run_dir, build(start_from="unet_small", **model), classes, folds_hash)
+        find_source(
+            run_dir,
+            build(start_from="unet_small", **model),
+            DatasetConfig(**{"classes": ("car",), "submission": SubmissionConfig(sample=None)} | dataset),
+            folds_hash,
+        )
 
 
 def test_a_run_cannot_start_from_itself(source_dir: Path) -> None:
     with pytest.raises(InputError, match=r"`start_from` must be another experiment\. Received: unet_small"):
-        find_source(source_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)
+        find_source(source_dir, build(start_from="unet_small"), DATASET, FOLDS_HASH)
 
 
 SOURCES = {"a": None, "b": "a", "c": "b", "d": "a", "e": "elsewhere"}

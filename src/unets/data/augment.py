@@ -29,12 +29,14 @@ def augment(
     rng: np.random.Generator,
     crop_hw: SizeHW | None = None,
     crop_objects: float = 0.0,
+    num_classes: int | None = None,
 ) -> tuple[Image, Image]:
     """Changes an image and its soft target at random; neither is written to.
 
     `image_hwc` is uint8 (height, width, channels), `target_hwc` uint8 (height, width, layers) of 0..255; all draws come
     from `rng`. Returns both, or a random crop of (height, width) `crop_hw` of both, which alone is computed; with
-    probability `crop_objects` it shows an object, where there is one.
+    probability `crop_objects` it shows an object, where there is one: of the first `num_classes` layers (None: of all),
+    as those of ignored pixels follow.
     """
     # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
     flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip
@@ -50,7 +52,7 @@ def augment(
     matrix = _flip_matrix((height, width), flip_h, flip_v)
     matrix = _turn_matrix((height, width), turns) @ (warp_matrix @ matrix if warps else matrix)
     if crop_hw is not None:
-        shown = draw_object(target_hwc, crop_objects, rng)
+        shown = draw_object(target_hwc[..., :num_classes], crop_objects, rng)
         x, y, _ = matrix @ (*shown[::-1], 1) if shown else (0, 0, 0)
         top, left = draw_corner(turned_hw, crop_hw, rng, (int(y), int(x)) if shown else None)
         matrix = _shift_matrix(-top, -left) @ matrix
@@ -73,10 +75,15 @@ def drop_colors(config: AugmentConfig) -> AugmentConfig:
 
 
 def crop_pair(
-    image_hwc: Image, target_hwc: Image, crop_hw: SizeHW, rng: np.random.Generator, crop_objects: float = 0.0
+    image_hwc: Image,
+    target_hwc: Image,
+    crop_hw: SizeHW,
+    rng: np.random.Generator,
+    crop_objects: float = 0.0,
+    num_classes: int | None = None,
 ) -> tuple[Image, Image]:
-    """Cuts one random crop out of an image and its soft target, changing nothing else; both are views."""
-    shown = draw_object(target_hwc, crop_objects, rng)
+    """Cuts one random crop (see `augment`) out of an image and its soft target, and changes nothing; both are views."""
+    shown = draw_object(target_hwc[..., :num_classes], crop_objects, rng)
     top, left = draw_corner((image_hwc.shape[0], image_hwc.shape[1]), crop_hw, rng, shown)
     window = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
     return image_hwc[window], target_hwc[window]

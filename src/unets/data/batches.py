@@ -40,6 +40,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         augment_config: random changes; None leaves images as they are.
         crop_hw: (height, width) of a random crop of each image; None: whole images.
         crop_objects: share of the crops that show an object, where the image has one; the others may.
+        num_classes: layers of a target that hold objects, the first; None: all. Those of ignored pixels follow.
         draw_weights: float64, one for each of `indices`: images are drawn with replacement in this proportion, and
             changed in another way each time. None: every image once.
         shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
@@ -62,6 +63,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         augment_config: AugmentConfig | None = None,
         crop_hw: SizeHW | None = None,
         crop_objects: float = 0.0,
+        num_classes: int | None = None,
         draw_weights: npt.NDArray[np.float64] | None = None,
         shuffle: bool = False,
         seed: int = 0,
@@ -72,7 +74,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         workers = max(2, workers)
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max(4, 2 * workers))
         self.reader, self.targets, self.augment_config, self.crop_hw = reader, targets, augment_config, crop_hw
-        self.crop_objects = crop_objects
+        self.crop_objects, self.num_classes = crop_objects, num_classes
         self.batch_size, self.steps_per_update = batch_size, steps_per_update
         self.shuffle, self.seed, self.updates_per_epoch = shuffle, seed, updates_per_epoch
         self.indices, self.draw_weights = np.array(indices), draw_weights
@@ -171,7 +173,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         # An image's first place in an epoch has the generator of [seed, epoch, index]: NumPy fills up with zeros.
         rng = np.random.default_rng([self.seed, self.epoch, index, repeat])
         if self.augment_config is not None:
-            return augment(image, target, self.augment_config, rng, self.crop_hw, self.crop_objects)
+            return augment(image, target, self.augment_config, rng, self.crop_hw, self.crop_objects, self.num_classes)
         if self.crop_hw is not None:
-            return crop_pair(image, target, self.crop_hw, rng, self.crop_objects)
+            return crop_pair(image, target, self.crop_hw, rng, self.crop_objects, self.num_classes)
         return image, target

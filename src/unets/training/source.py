@@ -6,9 +6,11 @@ It loads no Keras.
 from collections.abc import Mapping
 from pathlib import Path
 
-from unets.config import ExperimentConfig
+from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.store.run_folder import find_weights, is_trained, read_snapshot
+
+_SHAPES = {"classes", "overlapping", "channels"}  # what of a data set decides which weights a net has
 
 
 def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[str]]:
@@ -26,10 +28,10 @@ def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[
     return generations
 
 
-def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str, ...], folds_hash: str) -> Path | None:
+def find_source(run_dir: Path, experiment: ExperimentConfig, dataset: DatasetConfig, folds_hash: str) -> Path | None:
     """Returns the weights that the `start_from` of a run names, whose experiment lies beside its own; None without it.
 
-    Raises InputError where the other run is not finished, or of other folds, classes or another net.
+    Raises InputError where the other run is not finished, or of other folds, classes, channels or another net.
     """
     name = experiment.training.start_from
     if name is None:
@@ -43,12 +45,13 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
     snapshot = read_snapshot(source_dir)
     # Images that are held out here must have been held out there. What decides no more than a net's first weights may
     # differ.
-    found = snapshot | {"model": snapshot["model"] | {"weights": None}}
+    found = snapshot | snapshot["dataset"] | {"model": snapshot["model"] | {"weights": None}}
     model = experiment.model.model_dump() | {"weights": None}
-    for key, value in {"folds_hash": folds_hash, "classes": list(classes), "model": model}.items():
+    wanted = {"folds_hash": folds_hash, **dataset.model_dump(mode="json", include=_SHAPES), "model": model}
+    for key, value in wanted.items():
         if found[key] != value:
             raise InputError(
-                f"`start_from` must be of the same folds, classes and net. Received: {name} with {key}={found[key]}, "
-                f"not {value}. `unets clean {words}, then `unets train {words}"
+                f"`start_from` must be of the same folds, classes, channels and net. Received: {name} with "
+                f"{key}={found[key]}, not {value}. `unets clean {words}, then `unets train {words}"
             )
     return find_weights(source_dir, snapshot)

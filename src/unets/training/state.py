@@ -135,7 +135,7 @@ class Fold:
     @cached_property
     def source_path(self) -> Path | None:
         """The weights of another experiment that it starts from; see `find_source` for the errors."""
-        return find_source(self.run_dir, self.experiment, self.manifest.dataset.classes, self.folds_hash)
+        return find_source(self.run_dir, self.experiment, self.manifest.dataset, self.folds_hash)
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -181,6 +181,7 @@ class Fold:
             augment_config=augment,
             crop_hw=data.crop_hw,
             crop_objects=data.crop_objects,
+            num_classes=len(self.manifest.dataset.classes),
             shuffle=True,
             seed=config.seed,
             workers=workers,
