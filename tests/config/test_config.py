@@ -76,6 +76,7 @@ def test_unknown_field(kind: type[Config]) -> None:
         (DatasetConfig, {"classes": ()}, "`classes` must name at least one class"),
         (DatasetConfig, {"classes": ("a", "b"), "source": TableSource()}, "`source.values` must hold one value for"),
         (DatasetConfig, {"source": MasksSource(ignored=(255,))}, "`has_ignored` must be True where"),
+        (DatasetConfig, {"overlapping": True, "has_background": False}, "`has_background` must be True where classes"),
         (DatasetConfig, {"source": MasksSource(full_share=255), "has_ignored": True}, "`has_ignored` must be False"),
         (DatasetConfig, {"source": MasksSource(files="annotator"), "classes": ("a", "b")}, "`classes` must be one"),
         (MasksSource, {"full_share": 255, "threshold": 128}, "`full_share` must be given alone"),

@@ -54,6 +54,8 @@ class DatasetConfig(Config):
         self.require(len(classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}")
         ascends = self.value_range is None or self.value_range[0] < self.value_range[1]
         self.require(ascends, "value_range", "ascend")
+        words = "be True where classes overlap, each of which has a threshold of its own"
+        self.require(self.has_background or not self.overlapping, "has_background", words)
         if self.has_shares:
             words = "be one, or `overlapping` True, where masks hold shares"
             self.require(len(classes) == 1 or self.overlapping, "classes", words)

@@ -263,6 +263,7 @@ class _Reading(Import):
         if self.overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
             self.ask("overlapping", text, "masks without overlaps")
+            self.fields["has_background"] = True
         samples = [ImportedSample(image=image) for image in test]
         samples += [self.take_files(image, layers[image], coding, is_mean=is_mean) for image in draws]
         for image in self.alone if self.source.missing == "empty" else ():
