@@ -94,6 +94,13 @@ def test_class_within_the_image_cell(tmp_path: Path, cell: str) -> None:
             assert parse_row(form, classes, image_cell(form, classes, id_, name), None) == (id_, name)
 
 
+@pytest.mark.parametrize("cell", ["{id}_{class}", "{class}_{id}", "{id}{class}", "{class}/{id}.png"])
+def test_a_class_that_ends_or_begins_as_another(cell: str) -> None:
+    form, classes = RleFormat(cell=cell), ("soil", "dry_soil", "soil_wet")
+    for name in classes:
+        assert parse_row(form, classes, image_cell(form, classes, "a_1", name), None) == ("a_1", name)
+
+
 def test_class_column_and_classes_as_numbers(tmp_path: Path) -> None:
     form, classes = RleFormat(class_column="class", class_cells=("7", "9")), ("a", "b")
     path = tmp_path / "masks.csv"

@@ -190,7 +190,8 @@ def list_columns(form: RleFormat) -> list[str]:
 
 @lru_cache(maxsize=16)
 def _compile_cell(form_cell: str, class_cells: tuple[str, ...]) -> re.Pattern[str]:
-    names = "|".join(re.escape(name) for name in class_cells)
+    names = "|".join(re.escape(name) for name in sorted(class_cells, key=len, reverse=True))
     before, *after = re.escape(form_cell).split(r"\{id\}")
-    pattern = before + "(?P<id>.+)" + "(?P=id)".join(after)  # an id written twice must be the same twice
+    # The longest class counts, as `dry soil` beside `soil`; an id written twice must be the same twice.
+    pattern = before + "(?P<id>.+?)" + "(?P=id)".join(after)
     return re.compile(pattern.replace(r"\{class\}", f"(?P<class>{names})", 1))

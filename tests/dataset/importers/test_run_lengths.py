@@ -101,6 +101,7 @@ def test_how_pixels_are_counted(tmp_path: Path, order: str, relative: bool, star
     [
         ("ImageId_ClassId,EncodedPixels", "{id}.png_{label},{runs}", ("fish", "sugar")),
         ("Image_Label,EncodedPixels", "{id}_{label},{runs}", ("fish", "sugar")),
+        ("Image_Label,EncodedPixels", "{id}_{label},{runs}", ("dry_soil", "soil")),
         ("label,runs,file", "{label},{runs},train/{id}.png", ("fish", "sugar")),
         ("ImageId,ClassId,EncodedPixels", "{id}.png,{label},{runs}", ("1", "2")),
     ],
@@ -119,6 +120,25 @@ def test_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, str])
     _, result = import_drawn(drawing)
     assert result.classes == labels
     assert result.fields["submission"]["row"] == "class"
+
+
+def test_rows_of_images_that_are_not_there_are_of_no_object(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing)
+    gone = "".join(f"gone{number}.jpg,{1 + number} 2\n" for number in range(40))  # most: the images are a sample
+    drawing.write("train_masks.csv", (tmp_path / "train_masks.csv").read_text() + gone)
+    _, result = import_drawn(drawing)
+    assert result.fields["submission"]["row"] == "image"
+
+
+@pytest.mark.parametrize(("label", "named"), [("car", "car"), ("1", "object")])
+def test_a_column_that_names_a_single_class(tmp_path: Path, label: str, named: str) -> None:
+    drawing, rows = Drawing(tmp_path), ["image,class,rle"]
+    for number in range(6):
+        rows.append(f"{number}.png,{label},{encode(merge(drawing.add(f'train/{number}.png', number)))}")
+    drawing.write("rle.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == (named,)
 
 
 def test_classes_that_share_pixels_have_a_mask_each(tmp_path: Path) -> None:

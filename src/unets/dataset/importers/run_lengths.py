@@ -8,7 +8,7 @@ sample_submission.csv    ImageId,ClassId,EncodedPixels
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,15 +59,23 @@ class Naming:
 
 
 def propose(listing: Listing) -> Import | None:
-    """Reads the csv with run lengths of most images; None where there is none. Raises as `read`."""
+    """Reads the csv with run lengths of most images; None where there is none. Raises as `read`.
+
+    Of a large table, the images may be a few that somebody took out.
+    """
     images, best = Finder(listing.rasters), dict[str, tuple[Naming, list[str]]]()
+
+    def find_naming(table: pd.DataFrame, column: str) -> Naming | None:
+        least = 0.5 * min(1.0, len(listing.rasters) / max(len(table), 1))
+        return _find_naming(table, images, skip=[column], least=least)
+
     for path, table in listing.tables.items():
         columns = [] if _is_sample(path) else _find_rle_columns(table)
         if any(_RUNS.fullmatch(column) for column in columns):
             raise InputError(
                 f"{path} must begin with the names of its columns. Received: {', '.join(table.columns)[:80]}"
             )
-        if columns and (naming := _find_naming(table, images, skip=columns[:1])):
+        if columns and (naming := find_naming(table, columns[0])):
             best[path] = naming, columns
     if not best:
         return None
@@ -75,11 +83,11 @@ def propose(listing: Listing) -> Import | None:
     naming, (column, *others) = best[path]
 
     def find(path: str) -> set[str | None]:
-        naming = None if _is_sample(path) else _find_naming(listing.tables[path], images, skip=[column])
+        naming = None if _is_sample(path) else find_naming(listing.tables[path], column)
         return {*naming.images} if naming else set()
 
     joined, further = join_parts(listing, path, find)
-    if joined != path and (whole := _find_naming(read_tables(listing, joined), images, skip=[column])):
+    if joined != path and (whole := find_naming(read_tables(listing, joined), column)):
         path, naming = joined, whole
     found = Import(listing=listing, source=CsvSource(path=path))
     table = read_tables(listing, path)
@@ -224,8 +232,8 @@ def read(listing: Listing, source: CsvSource) -> Import:
     if found.overlapping:
         text = "some pixels are of two classes: each class has a mask of its own"
         found.ask("overlapping", text, "a csv without overlaps")
-    per_class = Counter(zip(naming.images, labels, strict=True))
-    row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"
+    most = _count_rows(naming.images, labels)
+    row = "object" if most > 1 else "class" if len(classes) > 1 else "image"
     if row == "object":
         text = f"{source.path} has a row an object: a mask is all of them together, a submission has a row each"
         found.ask("submission.row", text, '"image"', '"class"')
@@ -306,7 +314,7 @@ def describe_sample(found: Import) -> dict[str, Any]:
         text = f"{path} does not tell how pixels are counted: along columns, as Kaggle mostly has it"
         found.ask("submission.order", text, '"row"')
         found.account[path] = "sample submission"
-        most = max(Counter(zip(naming.images, labels, strict=True)).values())
+        most = _count_rows(naming.images, labels)
         return {
             "sample": path,
             "image_column": naming.column,
@@ -328,6 +336,12 @@ def _do_overlap(draw: DrawRuns) -> bool:
 
 def _count(rle: str) -> int:
     return sum(map(int, rle.split()[1::2]))
+
+
+def _count_rows(images: Sequence[str | None], labels: Iterable[str]) -> int:
+    """Returns the most rows that an image has of a class; those of images that are not there tell nothing."""
+    counts = Counter(pair for pair in zip(images, labels, strict=True) if pair[0] is not None)
+    return max(counts.values(), default=1)
 
 
 def _is_sample(path: str) -> bool:
@@ -363,13 +377,19 @@ def _find_naming(table: pd.DataFrame, images: Finder, skip: Sequence[str] = (), 
 def _list_namings(column: str, cells: Sequence[str], images: Finder) -> list[Naming]:
     """Lists the ways in which a column's cells may name images: whole, before a class, in parts."""
     namings = [_build(column, cells, images.find_cell)]
-    parted = [match for cell in cells if (match := re.fullmatch(r"(.+)([_\- ])([^_/\-]+)", cell))]
-    marks, labels = {match[2] for match in parted}, tuple(match[3] for match in parted)
+    parted = [parts for cell in cells if (parts := _part_cell(cell, images))]
+    marks, labels = {mark for _, mark, _ in parted}, tuple(label for _, _, label in parted)
     if len(parted) == len(cells) and len(marks) == 1 and len(set(labels)) <= min(_MOST_CLASSES, len(labels) - 1):
-        namings.append(_build(column, [match[1] for match in parted], images.find_cell, labels, marks.pop()))
+        namings.append(_build(column, [name for name, _, _ in parted], images.find_cell, labels, marks.pop()))
     if max(naming.hits for naming in namings) < 0.5 * len(cells):
         namings.append(_build(column, cells, images.find_parts))
     return namings
+
+
+def _part_cell(cell: str, images: Finder) -> tuple[str, str, str] | None:
+    """Parts a cell into image, mark and class: at the last mark before which an image is named, else at the last."""
+    ways = [(cell[: m.start()], m[0], cell[m.end() :]) for m in re.finditer(r"(?<=.)[_\- ](?=[^/]+$)", cell)][::-1]
+    return next((way for way in ways if images.find_cell(way[0])), ways[0] if ways else None)
 
 
 def _build(
@@ -397,9 +417,14 @@ def _find_ending(cell: str, image: str) -> str:
 
 
 def _find_class_column(table: pd.DataFrame, images: Sequence[str | None], others: set[str]) -> str | None:
-    """Finds a column of few values in which rows of one image differ, or which is called class, label or category."""
+    """Finds a column of few values in which rows of one image differ, or which is called class, label or category.
+
+    A single value counts where it is a name.
+    """
     for column in table.columns:
-        if column in others or not 2 <= table[column].nunique() <= _MOST_CLASSES:
+        names = set(table[column])
+        tells = len(names) > 1 or any(map(str.isalpha, "".join(names)))
+        if column in others or not tells or len(names) > _MOST_CLASSES:
             continue
         by_image = (
             pd.DataFrame({"image": images, "cell": table[column]}).groupby("image")["cell"].agg(["size", "nunique"])

@@ -95,8 +95,9 @@ def read(
     masks_of: dict[str, list[str]] = {}
     rows: dict[str, Mapping[str, str]] = {}
     test, faults = list[str](), list[str]()
-    parts = [part for part, of in tables.items() for _ in range(len(of))]
-    for number, (part, cells) in enumerate(zip(parts, table.itertuples(index=False), strict=True), start=2):
+    places = [(part, number) for part, of in tables.items() for number in range(2, len(of) + 2)]
+    for (part, number), cells in zip(places, table.itertuples(index=False), strict=True):
+        where = f"row {number}" + f" of {part}" * (len(tables) > 1)
         row = dict(zip(table.columns, cells, strict=True))
         names = [row[source.image_column], *filter(None, row[source.mask_column].split("|"))]
         paths = {name: images.find_cell(name, part) for name in names}
@@ -104,13 +105,13 @@ def read(
         is_test = row["split"] == "test" if is_by_hand else not masks and _is_test(row, image)
         absent = [name for name, path in paths.items() if path is None]
         if absent:
-            faults.append(f"row {number}: no file {absent[0]!r} below `--input`")
+            faults.append(f"{where}: no file {absent[0]!r} below `--input`")
         elif is_by_hand and row["split"] not in ("train", "test"):
-            faults.append(f"row {number}: `split` must be train or test. Received: {row['split']!r}")
+            faults.append(f"{where}: `split` must be train or test. Received: {row['split']!r}")
         elif is_by_hand and not is_test and not masks:
-            faults.append(f"row {number}: `{source.mask_column}` must be given for a training image. Received: none")
+            faults.append(f"{where}: `{source.mask_column}` must be given for a training image. Received: none")
         elif is_by_hand and image in rows:
-            faults.append(f"row {number}: an image must have one row. Received: {image} twice")
+            faults.append(f"{where}: an image must have one row. Received: {image} twice")
         elif is_test:
             test.append(image)
         elif masks:
