@@ -60,6 +60,15 @@ def test_maps_are_read_as_written(tmp_path: Path, classes: tuple[str, ...]) -> N
         np.testing.assert_array_equal(reader.read_map(id_), build_map(id_, len(classes)))
 
 
+def test_names_of_images_and_classes_that_would_meet_in_a_zip(tmp_path: Path) -> None:
+    classes, ids = ("x", "1.x", "a/../b", "./c//d"), ("a", "a.1", "a.1.x", "a.1.1")
+    write_store(tmp_path, classes, ids=ids)
+    for index, _ in enumerate(in_chunks(ids, 2)):
+        check_shard(shard_path(tmp_path, index))
+    for id_ in ids:
+        np.testing.assert_array_equal(open_maps(tmp_path).read_map(id_), build_map(id_, len(classes)))
+
+
 def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
     folder = tmp_path / "unet" / "maps" / "test"
     write_store(folder)

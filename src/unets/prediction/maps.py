@@ -1,6 +1,6 @@
 """Probability maps on disk: at the net's own resolution, 8 bits each, PNG by PNG in zip shards.
 
-    maps/test/00000.zip         <id>.png (one class) or <id>.<class>.png (several), and manifest.json
+    maps/test/00000.zip         <id>.png (one class) or <id>.<k>.png (the k-th of several), manifest.json
     maps/oof/fold0/00000.zip    out-of-fold maps: a folder a fold, as each fold has a net of its own
 
 A shard appears under its name only when it is whole, and equal maps give equal bytes. Its manifest says what made it.
@@ -320,7 +320,8 @@ class MapStore:
 
 
 def _member_names(id_: str, classes: Sequence[str]) -> list[str]:
-    return [f"{id_}.png"] if len(classes) == 1 else [f"{id_}.{name}.png" for name in classes]
+    # Numbers, not names: these may hold dots and slashes, and `a.1` of `x` would be `a` of `1.x`.
+    return [f"{id_}.png"] if len(classes) == 1 else [f"{id_}.{k}.png" for k in range(1, len(classes) + 1)]
 
 
 def _write_member(shard: zipfile.ZipFile, name: str, content: bytes) -> None:
