@@ -12,7 +12,8 @@ from unets.config import EnsembleConfig
 from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
-from unets.evaluation.results import check_made_of, render_results
+from unets.evaluation.results import check_made_of, read_test_score, render_results, summarize
+from unets.store.runs import hash_file, write_json
 from unets.submission.submission import name_submission, write_submission
 
 __all__ = ["make_scene"]
@@ -57,6 +58,25 @@ def test_page_shows_what_the_record_holds(render: Callable[..., str], tmp_path: 
     page = render(oof_pixels={"mean_dice": 0.7, "mean_iou": 0.57575, "classes": classes})
     figures = "mean Dice 0.7000, mean IoU 0.5757 (IoU: sky 0.818, pole 0.333)"
     assert f"- unet, out-of-fold, over the pixels of all images: {figures}" in page
+
+
+def test_records_of_several_metrics_say_which(render: Callable[..., str], tmp_path: Path) -> None:
+    assert "metric" not in render() and "dice" not in render()
+    (tmp_path / "tiny" / "later.json").write_text(json.dumps(RECORD | {"name": "later", "metric": "iou"}))
+    page = render()
+    assert "| unet (experiment, folds 0,1, dice) |" in page and "| later (experiment, folds 0,1, iou) |" in page
+
+
+def test_a_score_by_another_metric_is_none_of_the_present(make_scene: Callable[..., Any]) -> None:
+    project, dataset = make_scene()
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5), jobs=1)
+    write_submission(project, dataset, jobs=1)
+    path, words = project.submission_path("tiny_a"), {"mean": 0.5, "low": None, "high": None}
+    score = {"submission": path.name, "sha256": hash_file(path), "metric": "iou", **words}
+    write_json(project.score_path(path), score)
+    assert read_test_score(project, "tiny_a", "iou") is not None
+    assert read_test_score(project, "tiny_a", "dice") is None
+    assert "test" not in summarize(project, "ensemble", ["a"])
 
 
 def test_what_an_ensemble_is_made_of_stands_below_the_commands(render: Callable[..., str]) -> None:

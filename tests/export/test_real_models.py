@@ -233,7 +233,7 @@ def test_other_programs_compute_the_same_and_the_snippets_of_the_docs_open_them(
 
 
 def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(project: Project, tmp_path: Path) -> None:
-    dataset = load_dataset(project.configs_dir)
+    dataset = load_dataset(project.configs_dir).model_copy(update={"metric": "iou"})
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
     shown = [read_image(sample, (37, 50)) for sample in manifest.train if fold_of[sample.id] == 1]
@@ -243,8 +243,9 @@ def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(project:
     source = open_model(project.run_dir("unet_a", 1))
     paths = export_models([source], tmp_path, ["model", "keras"], partial(find_oof_images, project, dataset, 3))
     assert [path.name for path in paths] == ["unet_a_fold1.safetensors", "unet_a_fold1.keras", "export.md"]
-    *_, row = (tmp_path / "export.md").read_text().splitlines()
-    name, kind, _, _, _, images, dice, change = (cell.strip() for cell in row.strip("|").split("|"))
+    header, *_, row = (tmp_path / "export.md").read_text().splitlines()
+    name, kind, _, _, _, images, iou, change = (cell.strip() for cell in row.strip("|").split("|"))
     assert (name, kind, images) == ("unet_a_fold1.keras", "Keras", "3")
-    assert 0 <= float(dice) <= 1 and abs(float(change)) < 1e-4
+    assert 0 <= float(iou) <= 1 and abs(float(change)) < 1e-4
+    assert "| iou |" in " ".join(header.split())  # the data set's metric, whose scores these are
     assert load_model(paths[0]).card.name == "unet_a_fold1"

@@ -68,6 +68,10 @@ def test_an_experiment_is_the_mean_of_its_runs_with_the_scores_of_their_folds(
     assert card.metric == "dice" and card.score is not None and card.score.mean == pytest.approx(0.6)
     alone = open_model(models_dir / "unet_a" / "fold0").card.score
     assert alone is not None and alone.mean == pytest.approx(0.8)
+    path = models_dir / "unet_a" / "oof_scores.csv"
+    path.write_text(path.read_text().replace("dice", "global_dice"))  # over the pixels of all images together
+    assert open_model(models_dir / "unet_a" / "fold0").card.score is None
+    assert open_model(models_dir / "unet_a").card.score is not None
     plant_run(fold=1, weights=b"trained again")
     assert open_model(models_dir / "unet_a").card.score is None  # that of the former weights says nothing of these
 

@@ -7,6 +7,7 @@ from all records.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         "oof": ensemble.score.model_dump(),
         **ensemble.model_dump(mode="json", include=made_of),
         "contributions": [table.to_markdown() for table in tables],
-        "test": read_test_score(project, submission_name),
+        "test": read_test_score(project, submission_name, ensemble.metric),
     }
     choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
     names = [member.experiment for member in ensemble.members]
@@ -83,7 +84,7 @@ def _write_record(
     cost, folds = find_cost(project, experiments, record["folds"]), ",".join(map(str, record["folds"]))
     if cost is None:
         raise InputError(f"Each fold {folds} of {', '.join(experiments)} must have its metrics.json. Received: less")
-    command = f"{command.format(project.competition, ','.join(experiments))} FOLD={folds}"
+    command = f"{command.format(quote(project.competition), quote(','.join(experiments)))} FOLD={folds}"
     how = {"cost": cost.model_dump(mode="json"), "command": command}
     path = project.result_path(record["name"])
     write_json(path, {"competition": project.competition, **record, **how, **origin})
@@ -140,7 +141,7 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     ]
     rows.append(("ensemble, out-of-fold", "", f"{ensemble.score.mean:.5f}", _bounds(ensemble.score.model_dump())))
     for path in sorted((project.models_dir / "scores").glob("*.json")):
-        if score := read_test_score(project, path.stem):
+        if score := read_test_score(project, path.stem, ensemble.metric):
             rows.append((f"{path.stem}, test", "", f"{score['mean']:.5f}", _bounds(score)))
     seconds = sum_stages(project.stages_path)
     stages = [(stage, f"{spent:.1f}") for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
@@ -152,8 +153,8 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     return f"{ensemble.metric} of {project.competition}\n" + "\n\n".join(parts)
 
 
-def read_test_score(project: Project, name: str) -> dict[str, Any] | None:
-    """Reads what a submission reached against the ground truth; None where it was not scored as it is now.
+def read_test_score(project: Project, name: str, metric: str) -> dict[str, Any] | None:
+    """Reads what a submission reached against the ground truth; None where it was not scored as it is now, by `metric`.
 
     Raises InputError where something else stands in the file.
     """
@@ -161,10 +162,13 @@ def read_test_score(project: Project, name: str) -> dict[str, Any] | None:
     path = project.score_path(submission_path)
     if not path.exists():
         return None
-    types = {"submission": str, "sha256": str, "mean": float, "low": float | None, "high": float | None}
+    types = {"submission": str, "sha256": str, "metric": str, "mean": float, "low": float | None, "high": float | None}
     score = read_json(path, remedy="Run `unets score`", **types)
     if submission_path.exists() and hash_file(submission_path) != score["sha256"]:
         logger.warning("%s is the score of other bytes than those of %s: run `unets score`", path, submission_path)
+        return None
+    if score["metric"] != metric:
+        logger.warning("%s is a score by %s, not by %s: run `unets score`", path, score["metric"], metric)
         return None
     return score
 

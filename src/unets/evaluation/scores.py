@@ -95,17 +95,18 @@ def read_scores(path: Path, metric: str) -> pd.DataFrame:
     It has the columns `group`, `fold`, `score` and perhaps `no_tta`, NaN where a cell is empty; the index is `id`.
     Raises InputError where it is missing or empty, something else stands in it, or it changed since it was written.
     """
+    remedy = "Run `unets predict`, for an ensemble `unets ensemble`"
     if not path.is_file():
-        raise InputError(
-            f"{path} must exist. Received: no such file. Run `unets predict`, for an ensemble `unets ensemble`"
-        )
+        raise InputError(f"{path} must exist. Received: no such file. {remedy}")
     record, digest = path.with_name("oof_pixels.json"), hash_file(path)  # the former beside an experiment's scores
     if record.exists() and read_json(record, remedy="Run `unets predict`").get("scores", digest) != digest:
         raise InputError(f"{path} must be as {record.name} says. Received: other bytes. Run `unets predict`")
     expected = f"hold at least one row of id,group,fold,{metric}"
     types = {"id": str, "group": str, "fold": int, metric: float}
-    with naming(path, expected):
+    with naming(path, expected, remedy=remedy):
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], index_col=False)
+        if metric not in table:
+            raise ValueError(f"scores by {', '.join(table.columns[3:])}")
         table = table.rename(columns={metric: "score", f"{metric}_no_tta": "no_tta"}).set_index("id")
         is_whole = np.isfinite(table["score"]).all() and table[["group", "fold"]].notna().all(axis=None)
     if table.empty or not is_whole or table.index.has_duplicates:

@@ -46,7 +46,8 @@ class ExportedFile:
     ms: float  # an image, one at a time; the median
     largest_difference: float  # of a probability, to the net in Keras
     num_images: int  # it was compared on; made-up ones where there is no score
-    scores: tuple[float, float] | None  # Dice at full size, mean over images, and what it is against the net in Keras
+    metric: str  # of the scores; empty: there are none
+    scores: tuple[float, float] | None  # at full size, mean over images, and what it is against the net in Keras
 
 
 def export_models(
@@ -123,6 +124,7 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
             ms=1e3 * float(np.median(seconds[kind][1:] or seconds[kind])),  # the first one also warms up
             largest_difference=max(differences[kind]),
             num_images=len(seconds[kind]),
+            metric=images.metric,
             scores=(mean := float(np.mean(scores[kind])), mean - float(np.mean(scores["net"])))
             if scores[kind]
             else None,
@@ -189,7 +191,8 @@ def _make_noise(net: keras.Model) -> SampleImages:
 
 
 def _render(rows: Sequence[ExportedFile]) -> str:
-    header = ("file", "kind", "MB", "ms an image", "largest difference", "images", "Dice", "against Keras")
+    score = rows[0].metric or "score"
+    header = ("file", "kind", "MB", "ms an image", "largest difference", "images", score, "against Keras")
     cells = []
     for row in rows:
         weights = row.path.with_suffix(".bin")  # OpenVINO's, beside its graph

@@ -36,6 +36,7 @@ class SampleImages:
     # (image, the score of its probabilities); None in place of a score: there is no mask
     images: Iterable[tuple[ImageU8, Callable[[npt.NDArray[np.float32]], float] | None]]
     total: int  # how many there are
+    metric: str = ""  # of the scores
     calibration: Sequence[ImageU8] = ()  # shown to the int8 converter; none: there is no int8 file
 
 
@@ -100,4 +101,4 @@ def find_oof_images(
     scored = spread(samples[::2], num_images)
     calibration = [read_image(sample, size_hw) for sample in spread(samples[1::2], _MAX_CALIBRATION)]
     images = ((read_image(sample, size_hw), find_score(sample)) for sample in scored)
-    return SampleImages(images=images, total=len(scored), calibration=calibration)
+    return SampleImages(images=images, total=len(scored), metric=dataset.metric, calibration=calibration)

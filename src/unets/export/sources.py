@@ -21,6 +21,7 @@ from unets.evaluation.scores import read_scores
 from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.export.model import TrainedModel
 from unets.metrics.intervals import bootstrap_mean
+from unets.metrics.masks import find_metric
 from unets.nets.startup import load_backend
 from unets.prediction.sources import StoredWeights, fingerprint_nets
 from unets.store.run_folder import SNAPSHOT, find_weights, read_metrics, read_snapshot
@@ -223,6 +224,8 @@ def _read_score(experiment_dir: Path, runs: Sequence[_Run]) -> dict[str, Any]:
     if any(scored.get(run.net.fold) != run.net.weights_sha256 for run in runs):
         logger.warning("%s: its scores are of other weights than the present; `unets predict` scores these", path)
         return {}
-    table = read_scores(path, header[3])
-    table = table[table["fold"].isin([run.net.fold for run in runs])]
+    everything = read_scores(path, header[3])
+    table = everything[everything["fold"].isin([run.net.fold for run in runs])]
+    if len(table) < len(everything) and find_metric(header[3]).over_pixels:  # which says nothing of some images alone
+        return {}
     return {"metric": header[3], "score": bootstrap_mean(table["score"].to_numpy(), table["group"].tolist())}

@@ -254,7 +254,7 @@ def _list_figures(
         first = scores[0]
         mean = f"{first.interval.mean:.5f}"
         figures.append((f"{metric} out-of-fold, {first.name}", mean, first.interval.describe_bounds()))
-        if ensemble and (test := read_test_score(project, name_submission(ensemble))):
+        if ensemble and (test := read_test_score(project, name_submission(ensemble), ensemble.metric)):
             score = Interval(**{key: test[key] for key in Interval.model_fields})
             also = f"{score.describe_bounds()}; out-of-fold {mean}"
             figures = [(f"{metric} on the test set, {first.name}", f"{score.mean:.5f}", also)]
