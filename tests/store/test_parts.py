@@ -23,8 +23,8 @@ def write_all(folder: Path, texts: Sequence[str] = TEXTS) -> None:
 def test_joined_parts_are_a_csv_gz_that_others_read(tmp_path: Path) -> None:
     write_all(tmp_path / "parts")
     path = tmp_path / "all.csv.gz"
-    digest, num_lines = join_parts(path, ["img", "rle_mask"], tmp_path / "parts", MADE_BY)
-    content = "img,rle_mask\n" + "".join(TEXTS)
+    digest, num_lines = join_parts(path, ['img, "id"', "rle_mask"], tmp_path / "parts", MADE_BY)
+    content = '"img, ""id""",rle_mask\n' + "".join(TEXTS)
     assert gzip.decompress(path.read_bytes()).decode() == content
     assert (digest, num_lines) == (hashlib.sha256(content.encode()).hexdigest(), content.count("\n") - 1)
     with gzip.open(path, "rt") as file:

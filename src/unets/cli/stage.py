@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import Signature, cleandoc, signature
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from unets.cli.app import STEP, app, complete_commands, describe_option
@@ -210,7 +211,7 @@ class Stage:
             print(made)
         if not os.environ.get(STEP):
             is_changed = self.given.get("settings") or self.given.get("seeds", 1) > 1
-            words = [f"--exp {','.join(self.experiments)}"] if not self.has_all or is_changed else []
+            words = [f"--exp {quote(','.join(self.experiments))}"] if not self.has_all or is_changed else []
             words += [f"--fold {self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
             line = f"`unets {' '.join([following, *words])}`"
             print(f"next: {complete_commands(line, self.given)}")

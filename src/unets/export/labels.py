@@ -121,7 +121,7 @@ def _list_objects(task: Task, num_classes: int) -> list[tuple[int, Traced]]:
 
 def _name_image(task: Task) -> str:
     """Returns an image's name with its folders, which tell images of one name apart."""
-    return task.place.as_posix().removesuffix(task.image_path.suffix) + task.image_path.suffix
+    return task.place.with_name(task.image_path.name).as_posix()
 
 
 def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import decode_rles, read_submission
+from unets.errors import InputError
 from unets.store.paths import Project
 
 TILE_WIDTH = 480  # pixels of an image in the sheet
@@ -28,13 +29,19 @@ def draw_ground_truth(out: Path, project: Project, dataset: DatasetConfig, count
 
 
 def draw_submission(out: Path, submission_path: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
-    """Draws test images with the contours of a submission, csv or csv.gz, as `draw_ground_truth` does."""
+    """Draws test images with the contours of a submission, csv or csv.gz, as `draw_ground_truth` does.
+
+    Raises InputError where it has no row of any of them.
+    """
     rles = read_submission(submission_path, dataset)
+    samples = [sample for sample in read_manifest(project, dataset).test if sample.id in rles]
+    if not samples:
+        raise InputError(f"{submission_path} must have masks of test images. Received: none")
 
     def find_mask(sample: Sample) -> Mask:
         return decode_rles(rles[sample.id], read_full_size(sample, dataset), dataset)
 
-    return _draw_sheet(out, read_manifest(project, dataset).test, find_mask, dataset, count)
+    return _draw_sheet(out, samples, find_mask, dataset, count)
 
 
 def _draw_sheet(

@@ -5,10 +5,12 @@ order, and what is there need not be made again after a kill. Neither name nor t
 equal bytes. A part begins with the SHA-256 of what made it and of its member, which no damage leaves true.
 """
 
+import csv
 import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 
@@ -71,10 +73,11 @@ def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Se
     Returns (SHA-256 of its uncompressed bytes, number of lines below the header). Raises InputError where a part is
     missing, damaged, or made by something else.
     """
-    digest, num_lines = hashlib.sha256(), -1
+    digest, num_lines, first = hashlib.sha256(), -1, StringIO()
+    csv.writer(first, lineterminator="\n").writerow(header)
     parts = (read_part(part_path(folder, index), fingerprint=one) for index, one in enumerate(fingerprints))
     with path.open("wb") as file:
-        for member in chain([_pack(",".join(header) + "\n")], parts):
+        for member in chain([_pack(first.getvalue())], parts):
             content = zlib.decompress(member, wbits=_GZIP)
             digest.update(content)
             num_lines += content.count(b"\n")

@@ -60,6 +60,8 @@ def list_files(folder: Path) -> dict[str, bytes]:
 
 
 def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
+    table = predicted.configs_dir / "samples.csv"  # a table that `source` may name
+    table.touch()
     folder = build(predicted)
     names = set(list_files(folder))
     (wheel,) = (name for name in names if name.endswith(".whl"))
@@ -69,11 +71,12 @@ def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
         for fold in (0, 1)
         for file in ("config.json", "metrics.json", "net.weights.h5")
     }
-    configs = {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "unet_a", "unet_b")}
+    configs = {f"configs/tiny/{name}" for name in ("dataset.py", "ensemble.py", "unet_a.py", "unet_b.py", table.name)}
     others = {"dataset-metadata.json", "models/tiny/folds.csv", "models/tiny/ensemble.json"}
     assert names == {wheel} | runs | configs | others
     before = list_files(folder)
     assert list_files(build(predicted)) == before  # the same, made again
+    table.unlink()
 
 
 def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project, tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ def test_what_is_not_attached_is_named(attached_dir: Path) -> None:
     shutil.rmtree(attached_dir / "tiny-challenge")
     with pytest.raises(InputError, match=r"with sample_submission.csv. Received: none; attached are my-nets"):
         find_attached(attached_dir, "tiny")
+    config = attached_dir / "my-nets" / "configs" / "tiny" / "dataset.py"
+    config.write_text("from unets.config import *\nDATASET = DatasetConfig(submission=SubmissionConfig(sample=None))\n")
+    with pytest.raises(InputError, match=r"`submission.sample` must name the file by which the competition's folder"):
+        find_attached(attached_dir, "tiny")
     with pytest.raises(InputError, match=r"no such folder. `unets notebooks` runs this notebook outside of Kaggle"):
         find_attached(attached_dir / "nowhere", "tiny")
 

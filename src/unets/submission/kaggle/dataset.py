@@ -1,7 +1,7 @@
 """A folder to be uploaded as a Kaggle dataset: all that inference in a kernel without internet needs.
 
     unets-<version>-py3-none-any.whl        the package
-    configs/<competition>/*.py
+    configs/<competition>/*.py, and tables beside them, *.csv
     models/<competition>/folds.csv, <ensemble>.json
     models/<competition>/<experiment>/fold<k>/config.json, metrics.json, net.weights.h5
     dataset-metadata.json                   what the client wants to know
@@ -53,7 +53,8 @@ def build_dataset(
     target = project.kaggle_dataset_dir(ensemble.name)
     folder = target.with_name(f".part-{target.name}")
     shutil.rmtree(folder, ignore_errors=True)
-    copies = {path: f"configs/{project.competition}/{path.name}" for path in project.configs_dir.glob("*.py")}
+    configs = [path for path in project.configs_dir.iterdir() if path.suffix in (".py", ".csv")]
+    copies = {path: f"configs/{project.competition}/{path.name}" for path in configs}
     needed = [project.folds_path, project.ensemble_path(ensemble.name)]
     needed += [run_dir / name for run_dir in runs for name in _RUN_FILES]
     copies |= {path: f"models/{project.competition}/{path.relative_to(project.models_dir)}" for path in needed}

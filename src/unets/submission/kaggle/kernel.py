@@ -46,7 +46,10 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     trained = [folder for folder in bundles if list_fitted(Project.below(folder, competition))]
     project = Project.below(bundle_dir := _pick(trained or bundles, attached_dir, config), competition)
     dataset = load_dataset(project.configs_dir)
-    wanted = dataset.submission.sample or ""
+    if (wanted := dataset.submission.sample) is None:
+        raise InputError(
+            "`submission.sample` must name the file by which the competition's folder is known. Received: None"
+        )
     holding = [one for one in folders if (one / wanted).exists() or (one / f"{wanted}.zip").exists()]
     input_dir = _pick(holding, attached_dir, wanted)
     return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))

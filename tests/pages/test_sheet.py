@@ -1,0 +1,20 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unets.config import load_dataset
+from unets.dataset.manifest import read_manifest
+from unets.errors import InputError
+from unets.pages.sheet import draw_submission
+from unets.store.paths import Project
+
+
+def test_a_submission_of_some_test_images_is_drawn(make_competition: Callable[..., Project], tmp_path: Path) -> None:
+    project, path = make_competition(num_groups=2, num_test_groups=1), tmp_path / "some.csv"
+    dataset = load_dataset(project.configs_dir)
+    path.write_text(f"img,rle_mask\n{read_manifest(project, dataset).test[1].id}.jpg,1 5\n")
+    assert draw_submission(tmp_path / "sheet.jpg", path, project, dataset, 12) == 1
+    path.write_text("img,rle_mask\nunknown.jpg,1 5\n")
+    with pytest.raises(InputError, match=r"some\.csv must have masks of test images\. Received: none"):
+        draw_submission(tmp_path / "sheet.jpg", path, project, dataset, 12)
