@@ -4,6 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -188,13 +189,6 @@ def test_classes_are_found_by_name_whatever_their_order_in_the_file(tmp_path: Pa
             read_as(drawing, *names, labels=labels)
 
 
-def test_coco_need_not_give_the_sizes_of_images(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    write_coco(drawing, "coco.json", draw_all(drawing))
-    change(tmp_path / "coco.json", images=lambda entry: {"id": entry["id"], "file_name": entry["file_name"]})
-    import_drawn(drawing)
-
-
 def test_coco_images_without_annotation_are_a_question(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     write_coco(drawing, "coco.json", draw_all(drawing) | {"images/bare.png": []})
@@ -210,29 +204,52 @@ def test_coco_images_without_annotation_are_a_question(tmp_path: Path) -> None:
     assert other.account["images/bare.png"] == "left out: an image without a mask"
 
 
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"images": lambda entry: {"id": entry["id"], "file_name": entry["file_name"]}}, ""),  # without sizes
+        # LVIS has no `file_name`; other tools write ids as texts in one list, as numbers in another.
+        (
+            {
+                "images": lambda entry: {
+                    "id": str(entry["id"]),
+                    "coco_url": f"http://images.org/train/{entry['file_name']}?token=a.b",
+                }
+            },
+            "",
+        ),
+        ({"annotations": lambda entry: entry | {"segmentation": []}}, "boxes alone"),
+    ],
+)
+def test_coco_as_other_tools_write_it(tmp_path: Path, lists: dict[str, Any], words: str) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    change(tmp_path / "coco.json", **lists)
+    with pytest.raises(InputError, match=words) if words else nullcontext():
+        import_drawn(drawing)
+
+
 def test_coco_crowds_are_ignored(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
-    drawn = draw_all(drawing)
-    write_coco(drawing, "coco.json", drawn)
-    content = json.loads((tmp_path / "coco.json").read_text())
-    for entry in content["annotations"]:
-        if entry["category_id"] == 20:
-            entry["iscrowd"] = 1
-    drawing.write("coco.json", json.dumps(content))
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    change(tmp_path / "coco.json", annotations=lambda entry: entry | {"iscrowd": int(entry["category_id"] == 20)})
     drawing.train = {image: np.where(mask == 2, 255, mask) for image, mask in drawing.train.items()}
     _, result = import_drawn(drawing)
     assert result.fields["has_ignored"]
 
 
-def test_coco_boxes_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shift_px", [0, 9])
+def test_formats_that_differ_are_a_question(tmp_path: Path, shift_px: int) -> None:
     drawing = Drawing(tmp_path)
-    write_coco(drawing, "coco.json", draw_all(drawing))
-    content = json.loads((tmp_path / "coco.json").read_text())
-    for entry in content["annotations"]:
-        entry["segmentation"] = []
-    drawing.write("coco.json", json.dumps(content))
-    with pytest.raises(InputError, match="boxes alone"):
-        choose(list_input(tmp_path))
+    drawn = draw_all(drawing)
+    write_coco(drawing, "coco.json", drawn)
+    for image, objects in drawn.items():
+        drawing.save(image.replace("images", "masks"), np.roll(merge(objects), shift_px, axis=1))
+    result = choose(list_input(tmp_path))
+    assert any("these differ" in question.text for question in result.questions) == bool(shift_px)
+    if not shift_px:
+        assert not find_faults(drawing, result) and result.classes == NAMES
+        assert result.account["masks/im0.png"] == "left out: the same masks as masks"
 
 
 def test_coco_without_its_images_is_refused(tmp_path: Path) -> None:
@@ -434,29 +451,6 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
         assert np.array_equal(layers[0] == 1, drawn[sample.image][0][1])
 
 
-def test_formats_that_say_the_same_are_no_question(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    drawn = draw_all(drawing)
-    write_coco(drawing, "coco.json", drawn)
-    for image, objects in drawn.items():
-        drawing.save(image.replace("images", "masks"), merge(objects))
-    result = choose(list_input(tmp_path))
-    assert not find_faults(drawing, result)
-    assert result.classes == NAMES
-    assert not any(question.field == "source" for question in result.questions)
-    assert result.account["masks/im0.png"] == "left out: the same masks as masks"
-
-
-def test_formats_that_differ_are_a_question(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    drawn = draw_all(drawing)
-    write_coco(drawing, "coco.json", drawn)
-    for image, objects in drawn.items():
-        drawing.save(image.replace("images", "masks"), np.roll(merge(objects), 9, axis=1))
-    result = choose(list_input(tmp_path))
-    assert any("these differ" in question.text for question in result.questions)
-
-
 def test_coco_a_file_a_class(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     drawn = draw_all(drawing)
@@ -477,20 +471,6 @@ def test_coco_files_of_two_annotators_are_a_question(tmp_path: Path) -> None:
     write_coco(drawing, "second.json", {i: [(c, np.roll(part, 1)) for c, part in of] for i, of in drawn.items()})
     _, result = import_drawn(drawing)
     assert any("annotate 6 images differently" in question.text for question in result.questions)
-
-
-def test_coco_ids_as_texts_and_addresses_for_names(tmp_path: Path) -> None:
-    """LVIS has no `file_name`; other tools write ids as texts in one list, as numbers in another."""
-    drawing = Drawing(tmp_path)
-    write_coco(drawing, "lvis.json", draw_all(drawing))
-    change(
-        tmp_path / "lvis.json",
-        images=lambda entry: {
-            "id": str(entry["id"]),
-            "coco_url": f"http://images.org/train/{entry['file_name']}?token=a.b",
-        },
-    )
-    import_drawn(drawing)
 
 
 def test_polygons_of_images_that_were_made_smaller_are_refused(tmp_path: Path) -> None:
