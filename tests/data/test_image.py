@@ -257,6 +257,18 @@ def test_a_jpeg_that_was_cut_off_and_got_an_end_is_refused(tmp_path: Path, optio
             ImageFile(path).check()
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif"])
+def test_zeros_in_place_of_the_last_bytes_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    Image.fromarray(draw_smooth((60, 80))).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(20))
+    ImageFile(path).check()
+    path.write_bytes(whole[:-40] + bytes(40))
+    with pytest.raises(InputError, match=r"must be whole. Received: zeros in place of its last bytes"):
+        ImageFile(path).check()
+
+
 @pytest.mark.parametrize("ending", ["gif", "webp"])
 def test_a_film_is_no_image_and_no_mask(tmp_path: Path, ending: str) -> None:
     frames = [Image.fromarray(np.full((20, 30), level, dtype=np.uint8)) for level in (0, 200)]

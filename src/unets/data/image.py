@@ -156,7 +156,8 @@ class ImageFile:
 
     def _ask_range(self, dtype: str) -> InputError:
         return InputError(
-            f"{self.path} must have 8 bits, or `value_range` say what becomes 0 and 255. Received: {dtype}"
+            f"{self.path} must have 8 bits, or `value_range` say what becomes 0 and 255. Received: {dtype}. That is a "
+            "field of dataset.py, which a trained model keeps: for one without it, convert the image to 8 bits"
         )
 
     def _exchange(self, size_hw: SizeHW) -> SizeHW:

@@ -27,6 +27,7 @@ PILLOW_COLORS = frozenset(("CMYK", "LAB", "YCbCr", "HSV", "La", "RGBa"))
 _ORIENTATION = 0x0112  # of EXIF: 1 as stored, 2 to 4 mirrored or upside down, 5 to 8 with sides exchanged
 _NPY_START = b"\x93NUMPY"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ENDS = {"GIF": b";", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of files of these formats
 _FILMS = {"GIF", "PNG", "WEBP"}  # formats that may hold several pictures, one after the other in time
 # Of Radiance's .hdr, `-Y 480 +X 640`, and of .pfm, `PF 640 480`.
 _SIZE_IN_TEXT = re.compile(rb"[-+][XY] +(\d{1,9}) +[-+][XY] +(\d{1,9})|^PF\s+(\d{1,9})\s+(\d{1,9})\s")
@@ -124,10 +125,14 @@ def open_picture(content: bytes, path: Path) -> Image.Image:
     """Opens an image with Pillow; `path` is for the error.
 
     Raises:
-        InputError: it is larger than its bytes, or memory, can hold; or a film: which frame is meant cannot be told.
+        InputError: it is larger than its bytes, or memory, can hold; ends in zeros, as a download that stopped; or is a
+            film: which frame is meant cannot be told.
     """
     Image.MAX_IMAGE_PIXELS = None  # our own check knows the file's size, too
     picture = Image.open(BytesIO(content))
+    end = _ENDS.get(picture.format or "")
+    if end and content.endswith(bytes(16)) and not content.rstrip(b"\0").endswith(end):
+        raise InputError(f"{path} must be whole. Received: zeros in place of its last bytes; download it again")
     _check_size(content, path, (picture.height, picture.width), 4 if picture.mode in ("I", "F") else 3)
     if picture.format in _FILMS and (num_frames := getattr(picture, "n_frames", 1)) > 1:
         raise InputError(f"{path} must hold one picture. Received: {num_frames} frames")
