@@ -179,9 +179,11 @@ def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:
         write_scaffold(project)
     (project.configs_dir / "own.py").write_text("")
     path = project.configs_dir / "dataset.py"
-    answered = path.read_text().replace('"object"', '"cell"') + "# mine\n"
+    answered = path.read_text().replace('"object"', '"cell"').replace("    size_hw=(48, 72),\n", "") + "# mine\n"
     path.write_text(answered)
-    (first,) = write_scaffold(project, minutes=0.1, force=True).proposals
+    scaffold = write_scaffold(project, minutes=0.1, force=True)
+    assert scaffold.dataset.size_hw is None and "images, 48 x 72 pixels" in scaffold.counts
+    (first,) = scaffold.proposals
     (second,) = write_scaffold(project, minutes=60, force=True).proposals
     assert path.read_text() == answered
     assert (project.configs_dir / "own.py").is_file()

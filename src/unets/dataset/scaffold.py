@@ -71,6 +71,7 @@ class Scaffold:
     dataset: DatasetConfig
     result: Import  # what it reads, and asks
     image_hw: SizeHW  # that is typical of the images, see `find_typical_size`
+    num_sizes: int  # that images have
     proposals: tuple[Proposal, ...]
 
     @property
@@ -84,7 +85,7 @@ class Scaffold:
         splits = Counter(sample.split for sample in self.result.samples)
         groups = len({sample.group or sample.id for sample in self.result.samples if sample.split == "train"})
         size = f"{self.image_hw[0]} x {self.image_hw[1]} pixels"
-        size = size if self.dataset.size_hw else f"of several sizes, typically {size}"
+        size = size if self.num_sizes == 1 else f"of several sizes, typically {size}"
         return (
             f"{splits['train']} training and {splits['test']} test images, {size}, {groups} group{'s'[: groups != 1]}"
         )
@@ -217,7 +218,8 @@ def _propose(
     """Proposes experiments for a data set; see `write_scaffold`."""
     headers = [result.listing.header(sample.image) for sample in spread(result.samples, 3000)]
     is_upright = dataset.orientation == "upright"
-    image_hw = find_typical_size(Counter(h.upright_hw if is_upright else h.size_hw for h in headers))
+    sizes = Counter(header.upright_hw if is_upright else header.size_hw for header in headers)
+    image_hw = find_typical_size(sizes)
     if has_card() and not machine.has_gpu:
         logger.warning(
             "the NVIDIA card of this machine cannot be used, so experiments are for its cores: install the backend "
@@ -234,7 +236,7 @@ def _propose(
     )
     guess = partial(timer, dataset) if timer else guess_cost
     proposals = propose_experiments(facts, machine, minutes=minutes, timer=guess)
-    return Scaffold(dataset=dataset, result=result, image_hw=image_hw, proposals=tuple(proposals))
+    return Scaffold(dataset=dataset, result=result, image_hw=image_hw, num_sizes=len(sizes), proposals=tuple(proposals))
 
 
 def _measure(dataset: DatasetConfig, result: Import, image_hw: SizeHW) -> tuple[float | None, float]:
