@@ -239,7 +239,8 @@ def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Ite
             + (f" = {len(twins) - _MAX_TWINS} more" if len(twins) > _MAX_TWINS else "")
             for twins in sets
         )
-        yield f"{len(sets)} sets of byte-identical images, {num_across} of them across groups: {names}"
+        across = f"{num_across} of them across groups, which leak between folds or into training"
+        yield f"{len(sets)} sets of byte-identical images, {across}: {names}"
 
 
 def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:
