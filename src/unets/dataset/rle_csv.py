@@ -28,7 +28,7 @@ _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """Reads a csv or csv.gz as text, with commas, semicolons, tabs or bars, in UTF-8 or UTF-16.
+    """Reads a csv or csv.gz as text, with commas, semicolons, tabs or bars (a txt also blanks), in UTF-8 or UTF-16.
 
     A cell that is not there, or of a row that ends early, is empty. Raises InputError where the file is missing or no
     csv.
@@ -40,6 +40,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         encoding = "utf-16" if content.startswith(_UTF16_STARTS) else "utf-8-sig"
         header = content[:10_000].decode(encoding, errors="ignore").partition("\n")[0]
         separator = max(",;\t|", key=header.count)
+        separator = r"\s+" if separator not in header and path.suffix.lower() in (".txt", ".lst") else separator
         # pandas, not the csv module: that one stops at cells of 131,072 characters, which run lengths reach.
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a row of too many cells
             frame = pd.read_csv(

@@ -195,6 +195,75 @@ def test_tables_of_paths_a_split(tmp_path: Path, ending: str, archive: str) -> N
     assert source.path.count(f"/metadata.{ending}") == 2
 
 
+@pytest.mark.parametrize("form", ["txt", "json", "csv"])
+def test_lists_of_pairs(tmp_path: Path, form: str) -> None:
+    """PaddleSeg's `train_list.txt`, MONAI's `dataset.json`, a csv without a header; names tell no pairs."""
+    drawing, rows = Drawing(tmp_path), dict[str, list[tuple[str, str]]]()
+    for number in range(12):
+        image, mask = f"a/{number:03}.png", f"b/{(number + 5) * 7919 % 9973:05}.png"
+        drawing.save(mask, merge(drawing.add(image, number)) * np.uint8(255))
+        split = ("train", "val", "test")[number // 6 + number // 10]
+        rows.setdefault(split, []).append((image, mask))
+    drawing.test = {image for image, _ in rows["test"]}
+    drawing.train = {image: mask for image, mask in drawing.train.items() if image not in drawing.test}
+    mark = {"txt": " ", "csv": ","}.get(form, "")
+    for split, pairs in rows.items() if mark else ():
+        drawing.write(f"{split}_list.{form}", "".join(f"{a}{mark}{b}\n" for a, b in pairs))
+    if not mark:
+        lists = {name: [{"image": f"./{a}", "label": b} for a, b in pairs] for name, pairs in rows.items()}
+        drawing.write(
+            "dataset_0.json", json.dumps({"numTraining": 6, "labels": {"0": "background", "1": "cat"}} | lists)
+        )
+    source, result = import_drawn(drawing)
+    assert isinstance(source, TableSource)
+    assert result.classes == (("cat",) if form == "json" else ("object",))
+
+
+def test_columns_that_may_tell_classes_are_a_question(tmp_path: Path) -> None:
+    drawing, rows = Drawing(tmp_path), ["image,left_mask,right_mask,species,weight"]
+    for number in range(6):
+        (_, one), (_, other) = drawing.add(f"{number}.png", number, 2)
+        drawing.train[f"{number}.png"] = one.astype(np.uint8)
+        names = [f"{(2 * number + place + 5) * 7919 % 9973:05}.png" for place in (0, 1)]
+        for name, part in zip(names, (one, other), strict=True):
+            drawing.save(f"m/{name}", part.astype(np.uint8) * np.uint8(255))
+        rows.append(f"{number}.png,{','.join(names)},{'cat' if number % 2 else 'dog'},{number}")
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert "train.csv has the columns right_mask, species, which are not read" in list_questions(result)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "kinds"),
+    [
+        ("{k}/images/{i}.png", "{k}/masks/{i}.png", "cat dog"),
+        ("train/{k}/{i}.png", "train/{k}/{i}_mask.png", "猫 犬"),
+        ("images/{k}/{i}.png", "masks/{k}/{i}.png", "ant bee cat dog eel"),
+        ("images/{k}_{i}.png", "masks/{k}_{i}.png", "cat dog"),
+        ("{k}/images/{i}.png", "{k}/masks/{i}.png", "scratch dent good"),
+    ],
+)
+def test_folders_and_names_that_may_be_classes_are_a_question(
+    tmp_path: Path, image: str, mask: str, kinds: str
+) -> None:
+    drawing, classes = Drawing(tmp_path), sorted({*kinds.split()} - {"good"})
+    for place, kind in enumerate(kinds.split()):
+        for number in range(6):
+            names = {"k": kind, "i": number}
+            drawing.add(image.format(**names), 20 * place + number)
+            if kind == "good":
+                drawing.train[image.format(**names)][:] = 0
+            drawing.save(mask.format(**names), drawing.train[image.format(**names)] * np.uint8(255))
+    source, result = import_drawn(drawing)
+    (choices,) = [question.choices for question in result.questions if question.field == "source.group"]
+    assert result.classes == ("object",) and any(choice.startswith('source.files="class"') for choice in choices)
+    for name, drawn in drawing.train.items():
+        drawn[drawn > 0] = next((n for n, kind in enumerate(classes, start=1) if kind in name), 0)
+    again = read(list_input(tmp_path), source.model_copy(update={"files": "class"}))
+    assert not find_faults(drawing, again) and again.classes == tuple(classes)
+    assert {sample.group for sample in again.samples} == {""} and not again.questions
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -14,9 +14,7 @@ from unets.errors import DECODER_FAULTS, InputError
 
 IGNORE_NAMES = r"void|_+ignore_+|(void--)?unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
 BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none|null"
-_CALLED = (
-    r"class|label|categor|colou?r|names|palette|codes|objectinfo|^config[^/]*\.json$|-config\.json$|^dataset\.json$"
-)
+_CALLED = r"class|label|categor|colou?r|names|palette|codes|objectinfo|^(config.*|.*-config|dataset[_\d]*)\.json$"
 _MOST = 256
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 # The numbers of Cityscapes' `labelIds`, of the classes that its benchmark scores.

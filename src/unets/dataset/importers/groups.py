@@ -9,21 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from unets.config import MasksSource
 from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.draws import Draw
 from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing, ending, stem_of
-from unets.dataset.importers.names import find_split, sort_naturally, spread
+from unets.dataset.importers.names import find_kinds, find_split, sort_naturally, spread
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
 _LEAST_FOLDERS = 5
 _MOST_KINDS = 10  # of images, each of a folder or a name's beginning
 _LEAST_IMAGES = 5  # of a kind
-_KINDS = (
-    "{} ({}) tell kinds of images, one without objects: each fold has images of all kinds, and no image has a group. "
-    "All objects are of the same classes, whatever the kind"
-)
 _MOST_VIEWS = 64
 # The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
 # slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
@@ -40,10 +37,19 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
     """
     given, named = found.source.group, {sample.image: sample.id for sample in samples}
     train = {sample.image: sample.draw for sample in samples if sample.draw}
-    ids = [named[path] for path in train]
+    ids, kinds = [named[path] for path in train], find_kinds(list(train))
+    are_classes = len(found.classes) > 1 and {*found.classes} <= {*kinds.values()}
+    can_be = kinds and len(found.classes) == 1 and isinstance(found.source, MasksSource)
+    as_classes = ['source.files="class", if each is a class'] if can_be else []
 
     def ask(text: str, *choices: str) -> None:
         found.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
+
+    def ask_kinds(groups: Iterable[str], *choices: str) -> dict[str, tuple[str, str]]:
+        text = f"folders or names tell kinds of images ({_list(sorted({*groups}))}): no image has a group, and all "
+        other = "a table samples.csv with groups, if each is a place or a person"
+        found.ask("source.group", f"{text}objects are of the same classes", *as_classes, *choices or (other,))
+        return {}
 
     if given is not None:
         return {path: _match(given, id_) for path, id_ in named.items()}
@@ -51,21 +57,24 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
         name, groups = column
         ask(f"groups are those of {name}")
         return {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
-    if folders := _find_folders(list(train), list(named)):
-        shown = _list(sorted({folders[path] for path in train}))
+    if folders := {} if are_classes else _find_folders(list(train), list(named)):
         if _are_kinds(train, folders):
-            found.ask("source.group", _KINDS.format("folders", shown))
-            return {}
-        ask(f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold")
+            return ask_kinds(folders[path] for path in train)
+        shown = _list(sorted({folders[path] for path in train}))
+        text = f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold"
+        ask(text, *as_classes)
         return {path: (group, "") for path, group in folders.items()}
-    if pattern := _find_pattern(ids):
+    if pattern := None if are_classes else _find_pattern(ids):
         matched = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
-        shown = _list(sorted({matched[path][0] for path in train}))
-        if _are_kinds(train, {path: group for path, (group, _) in matched.items()}):
-            ask(_KINDS.format("names", shown), pattern)
-            return {}
-        ask(f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?")
+        own = {path: matched[path][0] for path in train}
+        if _are_kinds(train, own):
+            return ask_kinds(own.values(), pattern)
+        shown = _list(sorted({*own.values()}))
+        text = f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?"
+        ask(text, *as_classes)
         return matched
+    if kinds and not are_classes:
+        ask_kinds(kinds.values())
     if len({id_[:-1] for id_ in ids}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
         paths = {named[path]: path for path in train}
         distance = _compare_neighbors(found.listing, [paths[id_] for id_ in sort_naturally(ids)])

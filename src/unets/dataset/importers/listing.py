@@ -21,6 +21,9 @@ ResultT = TypeVar("ResultT")
 NO_FILE = "a link to nothing, a pipe or a device"
 _PICTURES = ".png .jpg .jpeg .tif .tiff .bmp .gif .webp .avif .jp2 .ppm .pgm .pbm .pnm"
 RASTER_ENDINGS = (*_PICTURES.split(), ".npy")
+_RASTER = re.compile("|".join(rf"{re.escape(end)}\b" for end in RASTER_ENDINGS))
+_LIST_ENDINGS = (".txt", ".lst", ".json")
+_LOOKED_AT = 20_000  # characters of a json
 # Endings of files that hold images or masks in a form that nothing here reads, and what to do about it.
 UNSUPPORTED = {
     **dict.fromkeys((".dcm", ".dicom"), "DICOM: write each slice as a 16-bit PNG (pydicom's `pixel_array`)"),
@@ -101,13 +104,21 @@ class Listing:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All csv files and json lines, by their paths; what is none is not among them."""
+        """All csv files, json lines, and lists of images with their masks, by their paths; what is none is left out."""
         tables = {}
-        for path in self.select(".csv", ".tsv", ".gz", ".jsonl"):
-            if re.search(r"\.([ct]sv(\.gz)?|jsonl)$", path.lower()):
-                with suppress(InputError):
+        for path in self.select(".csv", ".tsv", ".gz", ".jsonl", *_LIST_ENDINGS):
+            with suppress(InputError):
+                if re.search(r"\.([ct]sv(\.gz)?|jsonl)$", path.lower()) or self._lists_pairs(path):
                     tables[path] = read_table(self.root / path)
         return tables
+
+    def _lists_pairs(self, path: str) -> bool:
+        """Tells whether a text names two images in its first line, or a json, which is no COCO's, in its beginning."""
+        if ending(path) not in _LIST_ENDINGS:
+            return False
+        text = self.read_text(path)
+        start = text[:_LOOKED_AT] if ending(path) == ".json" else text.partition("\n")[0]
+        return len(_RASTER.findall(start.lower())) >= 2 and '"annotations"' not in text
 
     def select(self, *endings: str) -> tuple[str, ...]:
         """Returns the paths with one of these endings, small letters."""
@@ -147,17 +158,33 @@ class Listing:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Reads a csv file, or json lines of texts and numbers, as text without blanks around cells.
+    """Reads a csv file, a txt of file names, or the texts and numbers of objects in json, as text.
 
-    Raises InputError where it is missing, or neither.
+    Blanks around cells are taken away. Where the first row names files, columns are called `1`, `2`, ...; the column
+    `list` says in which list of a json an object is. Raises InputError where the file is missing, or none of these.
     """
-    if path.suffix.lower() == ".jsonl":
-        with naming(path, "hold an object of json a line", damage=DECODER_FAULTS):
-            rows = [json.loads(line) for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()]
+    if path.suffix.lower() in (".json", ".jsonl"):
+        with naming(path, "hold objects of json, in lists or a line each", damage=DECODER_FAULTS):
+            text = read_bytes(path).decode("utf-8-sig")
+            is_whole = path.suffix.lower() == ".json"
+            content = json.loads(text) if is_whole else [json.loads(line) for line in text.splitlines() if line.strip()]
+            lists = content if isinstance(content, dict) else {"": content}
+            rows = [
+                {"list": n} | row
+                for n, of in lists.items()
+                if isinstance(of, list)
+                for row in of
+                if isinstance(row, dict)
+            ]
             plain = [{key: str(cell) for key, cell in row.items() if isinstance(cell, str | int)} for row in rows]
+        if not plain:
+            raise InputError(f"{path} must hold objects of json. Received: none")
         frame = pd.DataFrame(plain).fillna("")
     else:
         frame = read_frame(path)
+        if sum(ending(name) in RASTER_ENDINGS for name in frame.columns) >= 2:
+            cells = [list(frame.columns), *frame.to_numpy().tolist()]
+            frame = pd.DataFrame(cells, columns=[str(number) for number in range(1, len(cells[0]) + 1)])
     named = [name for name in frame.columns if not name.startswith("Unnamed:")]
     stripped: pd.DataFrame = frame[named].apply(lambda cells: cells.str.strip())
     return stripped

@@ -22,14 +22,16 @@ from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, check_class_lists, find_class_list
 from unets.dataset.importers.draws import DrawFiles, DrawRuns, Value, do_overlap, encode_colors
 from unets.dataset.importers.groups import find_copies
-from unets.dataset.importers.listing import Listing, ending, stem_of
+from unets.dataset.importers.listing import Listing, ending
 from unets.dataset.importers.meaning import MOSTLY, Look, find_coding, look_at
 from unets.dataset.importers.names import (
     DERIVED_WORDS,
     IMAGE_WORDS,
     MASK_WORDS,
+    Finder,
     Name,
     compare_shapes,
+    find_kinds,
     find_shapes,
     find_split,
     find_splits,
@@ -40,6 +42,7 @@ from unets.dataset.importers.names import (
     sort_naturally,
     spread,
 )
+from unets.dataset.importers.table import find_test_images
 from unets.errors import InputError
 
 Files = dict[str, list[str]]  # of masks, by the path of their image
@@ -178,14 +181,14 @@ class _Reading(Import):
             InputError: an image with a mask has another's name but for the ending.
         """
         self._drop_copies()
-        splits, listed = find_splits(self.images), self._read_test_lists()
+        splits, listed = find_splits(self.images), find_test_images(self, Finder(list(self.images)))
         linked = [path for path in self.images if path in self.links]
         train = [path for path in linked if splits[path] != "test"]
         if not train:  # all masks are of images called test, as MVTec's: the word tells nothing
             train, splits = linked, dict.fromkeys(self.images, "")
         used = {*train, *self.account}
         free = [path for path in self.images if path not in used]
-        test = [path for path in free if splits[path] == "test" or stem_of(path) in listed]
+        test = [path for path in free if splits[path] == "test" or path in listed]
         for image in test:
             for paths in self.links.get(image, {}).values():
                 self.leave(paths, "the mask of a test image")
@@ -197,7 +200,7 @@ class _Reading(Import):
                     f"each image must have a name of its own, whatever its ending. Received: {other} and {path}; "
                     "rename or remove one of them"
                 )
-        if trained := [path for path in train if stem_of(path) in listed]:
+        if trained := [path for path in train if path in listed]:
             text = (
                 f"{len(trained)} images of a list called test have masks, and are taken for training: {trained[0]}, ..."
             )
@@ -232,17 +235,6 @@ class _Reading(Import):
             image, other = next(iter(copies.items()))
             text = f"{len(copies)} images are there twice: {image} is left out for {other}, ..."
             self.ask("source.leave_out", text, "patterns of the others")
-
-    def _read_test_lists(self) -> set[str]:
-        """Returns the stems of images that text files called `test` list, a line each, as PASCAL VOC's."""
-        stems, listed = {stem_of(path) for path in self.images}, set[str]()
-        for path in self.listing.select(".txt"):
-            if path.rpartition("/")[2].lower() == "test.txt":
-                lines = [line.split()[0] for line in self.listing.read_text(path).splitlines() if line.strip()]
-                found = stems & {stem_of(line) or line.rpartition("/")[2] for line in lines}
-                listed |= found
-                self.account |= {path: "list of test images"} if found else {}
-        return listed
 
     def build(self, train: Sequence[str], test: Sequence[str]) -> Import:
         """Says what a file and its values mean, and makes the import."""
@@ -296,6 +288,10 @@ class _Reading(Import):
             called = ", ".join(map(repr, sort_naturally(parts)))
             text = f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
             self.ask("source.files", text, '"class"' if kind == "object" else '"object"')
+        if kind == "class" and len(parts) == 1 and (kinds := find_kinds(list(files))):
+            found = sort_naturally({kinds[i] for i, paths in files.items() if self._read(paths).any()}) or [""]
+            home = {image: kinds[image] if kinds[image] in found else found[0] for image in files}  # others are empty
+            parts = {name: {i: of for i, of in files.items() if home[i] == name} for name in found}
         if kind == "class":
             return {extra or role: parts[extra] for extra in sort_naturally(parts)}, "class"
         return kept, kind

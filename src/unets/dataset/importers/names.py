@@ -53,6 +53,7 @@ _SPLIT_OF = {
 ItemT = TypeVar("ItemT")
 _COMMON = (0.04, 0.1, 0.25)  # of the files have a word that is no name of its own
 _MOST_SHAPES = 80
+_MOST_KINDS = 25
 _SAMPLE = 80
 _ENDING = re.compile(r"\.[a-z]{2,4}\d?$")
 
@@ -98,7 +99,7 @@ def find_shapes(paths: Sequence[str]) -> dict[str, list[Name]]:
     counts: Counter[str] = Counter()
     plain = {path: _plain(path) for path in paths}
     for text in plain.values():
-        counts.update(set(re.findall(r"[A-Za-z0-9]+", text)) | set(re.findall(r"[A-Za-z]+", text)))
+        counts.update({*re.findall(r"[^\W_]+", text), *re.findall(r"[^\W\d_]+", text)})
     shapes: dict[str, list[Name]] = {}
     for share in _COMMON:
         shapes = defaultdict(list)
@@ -121,7 +122,7 @@ def _shape(path: str, text: str, counts: Mapping[str, int], least: float) -> Nam
     stem = text.rpartition(".")[0] if end else text
     parts: list[str] = []
     values: list[str] = []
-    for run in re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", stem):
+    for run in re.findall(r"[^\W_]+|[\W_]", stem):
         letters = sum(map(str.isalpha, run))
         mixed = letters and letters < len(run)
         if (
@@ -135,7 +136,7 @@ def _shape(path: str, text: str, counts: Mapping[str, int], least: float) -> Nam
         ):
             parts.append(run)
             continue
-        pieces = re.fullmatch(r"([A-Za-z]+)(\d+)|(\d+)([A-Za-z]+)", run)
+        pieces = re.fullmatch(r"([^\W\d_]+)(\d+)|(\d+)([^\W\d_]+)", run)
         for piece in [piece for piece in pieces.groups() if piece] if pieces else [run]:
             part = 8 * least if piece in "abcdefABCDEF" else 2.5 * least  # hexadecimal ids have these letters, too
             if piece.isalpha() and _stays(piece, counts, part if mixed else least):
@@ -171,6 +172,20 @@ def _open_long_folders(names: Sequence[Name]) -> Iterable[Name]:
             tail = next((affix for affix in tails if stem.endswith(affix) and stem != affix), "")
             shape = f"{folder}/#{tail}{ending(name.path)}" if folder else f"#{tail}{ending(name.path)}"
             yield Name(name.path, shape, (*name.values[:count], stem.removesuffix(tail)))
+
+
+def find_kinds(paths: Sequence[str]) -> dict[str, str]:
+    """Finds the words in which the folders or names of images differ, as `cat` and `dog` of `cat/1.png`, `dog/1.png`.
+
+    Empty where some image has none; words of splits, images and masks do not count.
+    """
+    shapes = {name.path: name.shape for names in find_shapes(paths).values() for name in names}
+    words = {shape: re.findall(r"[^\W\d_]+", shape.rpartition(".")[0]) for shape in set(shapes.values())}
+    known = _KNOWN_WORDS.union(set.intersection(*map(set, words.values())))
+    own = {shape: [w for w in of if not {w, w.lower()} & known and not find_split(w)] for shape, of in words.items()}
+    kinds = {path: "_".join(dict.fromkeys(own[shape])) for path, shape in shapes.items()}
+    counts = Counter(kinds.values())
+    return kinds if 1 < len(counts) <= _MOST_KINDS and counts[""] == 0 and min(counts.values()) > 1 else {}
 
 
 def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]:
@@ -214,14 +229,14 @@ def _list_keys(images: Sequence[Name]) -> list[tuple[int, ...]]:
 
 def compare_shapes(one: str, other: str) -> tuple[int, int]:
     """Returns (how many words two shapes share, minus how many they do not): higher is nearer."""
-    first, second = (Counter(re.findall(r"[A-Za-z0-9]+|/", shape.rpartition(".")[0])) for shape in (one, other))
+    first, second = (Counter(re.findall(r"[^\W_]+|/", shape.rpartition(".")[0])) for shape in (one, other))
     shared = sum((first & second).values())
     return shared, 2 * shared - first.total() - second.total()
 
 
 def name_role(shape: str, other: str) -> tuple[str, ...]:
     """Returns the words of a shape that another has not: what tells masks from their images, `masks`, `cat`."""
-    words, known = (re.findall(r"[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*", text.rpartition(".")[0]) for text in (shape, other))
+    words, known = (re.findall(r"[^\W_]*[^\W\d_][^\W_]*", text.rpartition(".")[0]) for text in (shape, other))
     rest = Counter(words) - Counter(known)
     return tuple(word for word in dict.fromkeys(words) if rest[word])
 

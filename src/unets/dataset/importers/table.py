@@ -1,11 +1,15 @@
 """A table with a row an image: by hand, the way for layouts that no importer knows, or a competition's csv of paths.
 
-samples.csv    id,split,image,mask,group             train.csv    image_path,mask_path
-               a,train,photos/a.jpg,drawn/a.png,p1                images/a.jpg,masks/a.png
+samples.csv    id,split,image,mask,group             train.csv         image_path,mask_path
+               a,train,photos/a.jpg,drawn/a.png,p1                     images/a.jpg,masks/a.png
+dataset.json   {"training": [{"image": "images/a.jpg", "label": "masks/a.png"}]}
+train_list.txt                                                         images/a.jpg masks/a.png
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,12 @@ from unets.data.files import find_file
 from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import, ImportedSample, Question
 from unets.dataset.importers.class_lists import find_class_list
-from unets.dataset.importers.listing import Listing, read_table
-from unets.dataset.importers.meaning import find_coding
-from unets.dataset.importers.names import MASK_WORDS, Finder, find_split, is_called, list_some
+from unets.dataset.importers.listing import Listing, read_table, stem_of
+from unets.dataset.importers.meaning import find_coding, look_at
+from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, Finder, find_split, is_called, list_some, spread
 from unets.errors import InputError
+
+_CLASSES, _MOST = r"class|label|categor|species|diagnos|kind|type", 25  # columns that may tell classes, and how many
 
 
 def propose(listing: Listing) -> Import | None:
@@ -30,23 +36,49 @@ def propose(listing: Listing) -> Import | None:
         return [images.find_cell(cell, path) for cell in listing.tables[path][column]]
 
     best: tuple[int, TableSource | None] = (0, None)
-    for path, table in listing.tables.items():
+    unread: list[str] = []
+    for path, table in sorted(listing.tables.items(), key=lambda item: find_split(item[0]) == "test"):
+        if best[0] and find_split(path) == "test":
+            break
         columns = {name: find(path, name) for name in table.columns}
         found = {name: paths for name, paths in columns.items() if len(paths) - paths.count(None) >= 2}
-        masks = [name for name in found if is_called(name, MASK_WORDS)]
+        masks = [name for name, paths in found.items() if _is_mask(listing, name, paths)]
         for mask, image in itertools.product(masks, [name for name in found if name not in masks]):
             pairs = zip(found[image], found[mask], strict=True)
             hits = sum(a is not None and b is not None and a != b for a, b in pairs)
             if hits > best[0] and 2 * hits >= len(found[mask]) - found[mask].count(None):
                 options = {"path": path, "image_column": image, "mask_column": mask}
                 best = hits, TableSource(**options, values=None, stretch_masks=True)
+                kinds = [c for c in table.columns if re.search(_CLASSES, c.lower()) and 1 < table[c].nunique() <= _MOST]
+                unread = [name for name in (*masks, *kinds) if name not in (mask, image)]
     source = best[1]
     if source is None:
         return None
     path, further = join_parts(listing, source.path, lambda path: {*find(path, source.image_column)})
     result = read(listing, source.model_copy(update={"path": path}))
     result.questions += further
+    if unread:
+        text = f"{path} has the columns {', '.join(dict.fromkeys(unread))}, which are not read: do they tell classes?"
+        result.ask("source.mask_column", text, "masks of a value a class", "a samples.csv with a file a class")
     return result
+
+
+def _is_mask(listing: Listing, column: str, paths: Sequence[str | None]) -> bool:
+    """Tells whether a column names masks: by its name, or by what the files hold."""
+    looked = spread([path for path in paths if path], 8)
+    return is_called(column, MASK_WORDS) or (not is_called(column, IMAGE_WORDS) and look_at(listing, looked).is_mask)
+
+
+def find_test_images(found: Import, images: Finder) -> set[str | None]:
+    """Returns the images that a list or csv called `test` names, in the first word of a line, and accounts for it."""
+    named = set[str | None]()
+    for path in found.listing.select(".txt", ".lst", ".csv", ".tsv"):
+        with suppress(InputError):  # an empty file
+            lines = found.listing.read_text(path).splitlines() if find_split(stem_of(path)) == "test" else []
+            own = {images.find_cell(re.split(r"[\s,;]", line)[0], path) for line in lines} - {None}
+            found.account |= {path: "list of test images"} if own else {}
+            named |= own
+    return named
 
 
 def join_parts(listing: Listing, path: str, find: Callable[[str], set[str | None]]) -> tuple[str, list[Question]]:
@@ -94,15 +126,16 @@ def read(
     images = Finder(list_rasters(found))
     masks_of: dict[str, list[str]] = {}
     rows: dict[str, Mapping[str, str]] = {}
-    test, faults = list[str](), list[str]()
-    places = [(part, number) for part, of in tables.items() for number in range(2, len(of) + 2)]
+    test, faults = dict[str, list[str]](), list[str]()
+    first = 1 if "1" in table.columns else 2  # a list has no header
+    places = [(part, first + row) for part, of in tables.items() for row in range(len(of))]
     for (part, number), cells in zip(places, table.itertuples(index=False), strict=True):
         where = f"row {number}" + f" of {part}" * (len(tables) > 1)
         row = dict(zip(table.columns, cells, strict=True))
         names = [row[source.image_column], *filter(None, row[source.mask_column].split("|"))]
         paths = {name: images.find_cell(name, part) for name in names}
         image, *masks = [path for name in names if (path := paths[name]) is not None] or [""]
-        is_test = row["split"] == "test" if is_by_hand else not masks and _is_test(row, image)
+        is_test = row["split"] == "test" if is_by_hand else _is_test(row, image)
         absent = [name for name, path in paths.items() if path is None]
         if absent:
             faults.append(f"{where}: no file {absent[0]!r} below `--input`")
@@ -113,7 +146,7 @@ def read(
         elif is_by_hand and image in rows:
             faults.append(f"{where}: an image must have one row. Received: {image} twice")
         elif is_test:
-            test.append(image)
+            test.setdefault(image, []).extend(masks)
         elif masks:
             masks_of.setdefault(image, []).extend(masks)
         else:
@@ -125,6 +158,9 @@ def read(
     if faults:
         text = f"{len(faults)} rows of {source.path} name files that are not there: {faults[0]}"
         found.ask("source.path", text, "nothing, if that is right")
+    if not masks_of:  # all masks are of images called test
+        masks_of = {image: masks for image, masks in test.items() if masks}
+    found.leave({mask for masks in test.values() for mask in masks}, "the mask of a test image")
     files = [mask for masks in masks_of.values() for mask in masks]
     if not files:
         raise InputError(f"{source.path} must name masks in `{source.mask_column}`. Received: none")
@@ -142,7 +178,7 @@ def read(
         a_class_each = len(found.classes) > 1 and (found.overlapping or len(masks) == len(found.classes))
         layers = tuple((mask,) for mask in masks) if a_class_each else (tuple(masks),)
         samples.append(found.take_files(image, layers, coding, **describe(image)))
-    samples += [ImportedSample(image=image, **describe(image)) for image in test]
+    samples += [ImportedSample(image=image, **describe(image)) for image in test if image not in masks_of]
     found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((*tables, *lists), "annotation")
     if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
         text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
@@ -150,7 +186,8 @@ def read(
     if is_by_hand:
         return assemble(found, samples, has_groups=True)
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
-    further = [path for path in rest if _is_test({}, path) and not is_called(path, MASK_WORDS)]
+    listed = find_test_images(found, images)
+    further = [p for p in rest if (p in listed or _is_test({}, p)) and not is_called(p, MASK_WORDS)]
     folders = {image.rpartition("/")[0] for image in rows}
     if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in {*test, *further}]:
         text = f"{len(bare)} images beside those of {source.path} have no row, and are left out: {bare[0]}, ..."
