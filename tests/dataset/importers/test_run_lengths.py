@@ -141,6 +141,19 @@ def test_a_column_that_names_a_single_class(tmp_path: Path, label: str, named: s
     assert result.classes == (named,)
 
 
+@pytest.mark.parametrize("order", ["row", "column"])
+def test_how_pixels_are_counted_where_classes_cover_the_image(tmp_path: Path, order: str) -> None:
+    drawing, rows = Drawing(tmp_path), ["image,class,rle"]
+    for number in range(6):
+        path = f"train/{number}.png"
+        objects = merge(drawing.add(path, number))
+        drawing.train[path] = np.where(objects > 0, np.uint8(1), np.uint8(2))
+        rows += [f"{number}.png,{k},{encode(drawing.train[path] == k, order)}" for k in (1, 2)]
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    source, _ = import_drawn(drawing)
+    assert isinstance(source, CsvSource) and source.order == order
+
+
 def test_classes_that_share_pixels_have_a_mask_each(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     rows = ["id,class,runs"]
