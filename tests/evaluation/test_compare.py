@@ -138,6 +138,15 @@ def test_a_difference_of_nothing_one_group_or_both_signs_is_not_shown(project: P
     assert one_group.verdict == "no difference shown: c minus a is +100.00 x 1e-3 (too few groups for an interval)"
 
 
+def test_of_a_metric_over_all_pixels_no_image_is_better_or_worse(project: Project) -> None:
+    for name in "ab":
+        path = project.oof_scores_path(name)
+        path.write_text(path.read_text().replace("dice", "global_dice"))
+    found = compare(project, "global_dice", "a", "b")
+    assert found.difference.mean == pytest.approx(compare(project, "global_dice", "b", "a").difference.mean * -1)
+    assert found.changes == () and "images: " not in render_comparison(found)
+
+
 def test_only_images_of_both_count_and_only_their_folds_cost(project: Project) -> None:
     write_experiment(project, "a", A | {"q1": 0.1, "q2": 0.1})
     found = compare(project, "dice", "a", "b")

@@ -17,6 +17,7 @@ from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores, note_part
 from unets.log import format_count
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
+from unets.metrics.masks import find_metric
 from unets.store.paths import Project
 from unets.tables import Table, render_notes, render_table
 
@@ -94,7 +95,9 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
     folds, groups = list_folds(both), both["group"].tolist()
     pairs = [(other.table["score"] - one.table["score"])[both.index] for one, other in zip(*runs, strict=True)]
     by_seed = tuple(float(pair.mean()) for pair in pairs)
-    largest = both[differences != 0].sort_values("difference", key=lambda own: -own.abs(), kind="stable")[:MAX_CHANGES]
+    is_own = not find_metric(metric).over_pixels  # else an image without a pixel of a class has the mean, in both
+    changed = both[(differences != 0) & is_own]
+    largest = changed.sort_values("difference", key=lambda own: -own.abs(), kind="stable")[:MAX_CHANGES]
     changes = largest.reset_index()[list(Change.model_fields)].to_dict("records")
     alone = [(len(side.table) - len(both), side.name) for side in (a, b)]
     left_out = [f"{count} images of {name} alone are left out" for count, name in alone if count]
@@ -134,8 +137,10 @@ def render_comparison(comparison: Comparison) -> str:
         f"{comparison.competition}, {format_count(comparison.num_images, 'out-of-fold image')} of "
         f"{format_count(comparison.num_groups, 'group')}, folds {','.join(map(str, comparison.folds))}",
         str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
-        f"{comparison.verdict}\nimages: {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares.items())}",
+        comparison.verdict,
     ]
+    if not find_metric(comparison.metric).over_pixels:  # else an image has no score of its own
+        parts[-1] += f"\nimages: {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares.items())}"
     if comparison.changes:
         columns = ("changed most", "A", "B", "B - A")
         changes = [[row.id, f"{row.a:.6f}", f"{row.b:.6f}", f"{row.difference:+.6f}"] for row in comparison.changes]
