@@ -75,6 +75,7 @@ def test_masks_of_test_images_are_named(tmp_path: Path) -> None:
     drawing.test, drawing.train = set(drawing.train) - set(train), train
     _, result = import_drawn(drawing)
     assert result.account["testing/label/t000.png"] == "left out: the mask of a test image"
+    assert any("3 images called test have masks, and are not trained on" in q.text for q in result.questions)
 
 
 @dataclass(kw_only=True)

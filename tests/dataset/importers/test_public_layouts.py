@@ -219,6 +219,32 @@ def test_lists_of_pairs(tmp_path: Path, form: str) -> None:
     assert result.classes == (("cat",) if form == "json" else ("object",))
 
 
+def test_roboflows_copies_of_an_image_are_a_group(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(12):
+        name = f"train/im-{number // 3}_png.rf.{(number + 7) * 7919**8:032x}"
+        drawing.save(f"{name}_mask.png", merge(drawing.add(f"{name}.png", number // 3)))
+    _, result = import_drawn(drawing)
+    assert {sample.group for sample in result.samples} == {f"im-{number}_png" for number in range(4)}
+
+
+@pytest.mark.parametrize("form", ["csv", "yolo"])
+def test_lists_of_test_images_beside_annotations(tmp_path: Path, form: str) -> None:
+    drawing, rows = Drawing(tmp_path), ["id,rle"]
+    for number in range(8):
+        ((_, part),) = drawing.add(f"images/im{number}.png", number)
+        rows.append(f"im{number},{encode(part)}")
+        bottom, right = (f"{place.max() / side:.4f}" for place, side in zip(np.nonzero(part), SIZE, strict=True))
+        if form == "yolo" and number < 6:
+            drawing.write(f"labels/im{number}.txt", f"0 0.1 0.1 {right} 0.1 {right} {bottom} 0.1 {bottom}\n")
+    if form == "csv":
+        drawing.write("train.csv", "\n".join(rows[:7]))
+    drawing.write(f"test.{'txt' if form == 'yolo' else 'csv'}", "id\nim6\nim7\n")
+    result = choose(list_input(tmp_path))
+    assert {s.image for s in result.samples if s.split == "test"} == {"images/im6.png", "images/im7.png"}
+    assert len(result.train) == 6
+
+
 def test_columns_that_may_tell_classes_are_a_question(tmp_path: Path) -> None:
     drawing, rows = Drawing(tmp_path), ["image,left_mask,right_mask,species,weight"]
     for number in range(6):
@@ -230,7 +256,9 @@ def test_columns_that_may_tell_classes_are_a_question(tmp_path: Path) -> None:
         rows.append(f"{number}.png,{','.join(names)},{'cat' if number % 2 else 'dog'},{number}")
     drawing.write("train.csv", "\n".join(rows) + "\n")
     _, result = import_drawn(drawing)
-    assert "train.csv has the columns right_mask, species, which are not read" in list_questions(result)
+    asked = list_questions(result)
+    assert "train.csv also has masks in right_mask, which are not read" in asked
+    assert "the column species of train.csv may tell kinds of images (cat, dog)" in asked
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from unets.dataset.importers.names import find_kinds, find_split, sort_naturally
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
+_KINDS = (
+    r"class|label|categor|species|diagnos|kind|type|^\d$"  # columns that may tell classes; of a list without header
+)
 _LEAST_FOLDERS = 5
 _MOST_KINDS = 10  # of images, each of a folder or a name's beginning
 _LEAST_IMAGES = 5  # of a kind
@@ -45,15 +48,17 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
     def ask(text: str, *choices: str) -> None:
         found.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
 
-    def ask_kinds(groups: Iterable[str], *choices: str) -> dict[str, tuple[str, str]]:
-        text = f"folders or names tell kinds of images ({_list(sorted({*groups}))}): no image has a group, and all "
+    def ask_kinds(groups: Iterable[str], *choices: str, what: str = "folders or names") -> dict[str, tuple[str, str]]:
+        text = f"{what} may tell kinds of images ({_list(sorted({*groups}))}): no image has a group, and all "
         other = "a table samples.csv with groups, if each is a place or a person"
         found.ask("source.group", f"{text}objects are of the same classes", *as_classes, *choices or (other,))
         return {}
 
     if given is not None:
         return {path: _match(given, id_) for path, id_ in named.items()}
-    if column := _find_column(found.listing, set(ids)):
+    if len(found.classes) == 1 and (column := _find_column(found.listing, set(ids), _KINDS)):
+        ask_kinds(column[1].values(), what=column[0])
+    if column := _find_column(found.listing, set(ids), _COLUMNS):
         name, groups = column
         ask(f"groups are those of {name}")
         return {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
@@ -70,7 +75,7 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
         if _are_kinds(train, own):
             return ask_kinds(own.values(), pattern)
         shown = _list(sorted({*own.values()}))
-        text = f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?"
+        text = f"groups are the beginnings of ids ({shown}): are they patients, cars, videos, copies of an image?"
         ask(text, *as_classes)
         return matched
     if kinds and not are_classes:
@@ -190,7 +195,9 @@ def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, str]:
 
 
 def _find_pattern(ids: Sequence[str]) -> str | None:
-    """Finds a group in ids like `car01_05`: what stands before the last number, where that repeats."""
+    """Finds a group in ids like `car01_05`: what stands before the last number, or Roboflow's mark of copies."""
+    if all(".rf." in id_ for id_ in ids) and len({id_.rpartition(".rf.")[0] for id_ in ids}) < len(ids):
+        return r"(?P<group>.+)\.rf\..+"
     parted = [re.fullmatch(r"(.+?)([_\-. ]+[A-Za-z]*|(?<=\d)[A-Za-z]+)(\d+)", id_) for id_ in ids]
     matches = [match for match in parted if match]
     sizes = Counter(match[1] for match in matches)
@@ -208,10 +215,10 @@ def _find_pattern(ids: Sequence[str]) -> str | None:
     return pattern if found == set(sizes) else None
 
 
-def _find_column(listing: Listing, known: set[str]) -> tuple[str, dict[str, str]] | None:
-    """Finds a table with a row an image, of the known ids, and a column that names its patient, place or the like."""
+def _find_column(listing: Listing, known: set[str], called: str) -> tuple[str, dict[str, str]] | None:
+    """Finds a table with a row an image, of the known ids, and a column whose name fits, as of patients or places."""
     for path, table in listing.tables.items():
-        for group in (column for column in table.columns if re.search(_COLUMNS, column.lower())):
+        for group in (column for column in table.columns if re.search(called, column.lower())):
             for column in (column for column in table.columns if column != group):
                 pairs = zip(table[column], table[group], strict=True)
                 groups = {

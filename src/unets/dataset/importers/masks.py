@@ -192,6 +192,9 @@ class _Reading(Import):
         for image in test:
             for paths in self.links.get(image, {}).values():
                 self.leave(paths, "the mask of a test image")
+        if held := [image for image in test if image in self.links]:
+            text = f"{len(held)} images called test have masks, and are not trained on: {held[0]}, ..."
+            self.ask("source.test_images", text, "a table samples.csv, if they are for training")
         bare_names = {path.rpartition(".")[0]: path for path in linked}
         for path in self.images:
             other = bare_names.get(path.rpartition(".")[0], path)

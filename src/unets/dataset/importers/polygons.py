@@ -28,6 +28,7 @@ from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.draws import Layers, do_overlap
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
+from unets.dataset.importers.table import find_test_images
 from unets.errors import DECODER_FAULTS, InputError
 
 BoolMask = npt.NDArray[np.bool_]
@@ -282,6 +283,7 @@ def _leaves(area: Area, size_hw: SizeHW) -> bool:
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
     """Returns (training images, test images); asks about images without annotation."""
     rasters = dict.fromkeys(list_rasters(found))
+    found.test += [image for image in find_test_images(found, found.finder) if not found.areas.get(image)]
     named = [image for image in found.areas if image in rasters and image not in found.test]
     folder_of = {image: image.rpartition("/")[0] for image in rasters}
     splits = find_splits(folder_of)

@@ -23,7 +23,7 @@ from unets.dataset.importers.draws import DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing, stem_of
 from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
-from unets.dataset.importers.table import join_parts
+from unets.dataset.importers.table import find_test_images, join_parts
 from unets.dataset.rle_csv import clean_runs, list_columns
 from unets.errors import InputError
 
@@ -216,7 +216,9 @@ def read(listing: Listing, source: CsvSource) -> Import:
     if absent := naming.images.count(None):
         text = f"{absent} rows of {source.path} name images that are not there"
         found.ask("source.path", text, "nothing, if that is right")
-    sample, test, test_ids = _find_sample(listing, [path for path in rasters if path not in cells])
+    rest = [path for path in rasters if path not in cells]
+    sample, test, test_ids = _find_sample(listing, rest)
+    test = sorted({*test} | find_test_images(found, Finder(rest)))
     found.account |= {sample: "sample submission"} if sample else {}
     known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
     bare, are_empty = (

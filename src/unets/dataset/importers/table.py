@@ -25,8 +25,6 @@ from unets.dataset.importers.meaning import find_coding, look_at
 from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, Finder, find_split, is_called, list_some, spread
 from unets.errors import InputError
 
-_CLASSES, _MOST = r"class|label|categor|species|diagnos|kind|type", 25  # columns that may tell classes, and how many
-
 
 def propose(listing: Listing) -> Import | None:
     """Reads the csv in which a column names most images and another their masks; None without one. Raises as `read`."""
@@ -49,8 +47,7 @@ def propose(listing: Listing) -> Import | None:
             if hits > best[0] and 2 * hits >= len(found[mask]) - found[mask].count(None):
                 options = {"path": path, "image_column": image, "mask_column": mask}
                 best = hits, TableSource(**options, values=None, stretch_masks=True)
-                kinds = [c for c in table.columns if re.search(_CLASSES, c.lower()) and 1 < table[c].nunique() <= _MOST]
-                unread = [name for name in (*masks, *kinds) if name not in (mask, image)]
+                unread = [name for name in masks if name != mask]
     source = best[1]
     if source is None:
         return None
@@ -58,7 +55,7 @@ def propose(listing: Listing) -> Import | None:
     result = read(listing, source.model_copy(update={"path": path}))
     result.questions += further
     if unread:
-        text = f"{path} has the columns {', '.join(dict.fromkeys(unread))}, which are not read: do they tell classes?"
+        text = f"{path} also has masks in {', '.join(unread)}, which are not read: are they of other classes?"
         result.ask("source.mask_column", text, "masks of a value a class", "a samples.csv with a file a class")
     return result
 
@@ -69,13 +66,14 @@ def _is_mask(listing: Listing, column: str, paths: Sequence[str | None]) -> bool
     return is_called(column, MASK_WORDS) or (not is_called(column, IMAGE_WORDS) and look_at(listing, looked).is_mask)
 
 
-def find_test_images(found: Import, images: Finder) -> set[str | None]:
+def find_test_images(found: Import, images: Finder) -> set[str]:
     """Returns the images that a list or csv called `test` names, in the first word of a line, and accounts for it."""
-    named = set[str | None]()
+    named = set[str]()
     for path in found.listing.select(".txt", ".lst", ".csv", ".tsv"):
         with suppress(InputError):  # an empty file
             lines = found.listing.read_text(path).splitlines() if find_split(stem_of(path)) == "test" else []
-            own = {images.find_cell(re.split(r"[\s,;]", line)[0], path) for line in lines} - {None}
+            words = (re.split(r"[\s,;]", line)[0] for line in lines if len(line.split()) < 4)
+            own = {image for word in words if (image := images.find_cell(word, path))}
             found.account |= {path: "list of test images"} if own else {}
             named |= own
     return named
