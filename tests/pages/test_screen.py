@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.trained_competition import NETS, make_scene
-from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
+from unets.config import DatasetConfig, EnsembleConfig, Postprocessing, load_dataset
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen import screen_test
@@ -116,6 +116,18 @@ def test_several_classes(screen: Callable[..., Any]) -> None:
     _, screening = screen(lose(2), classes=("cat", "dog"), size_hw=(40, 80))
     assert screening.samples[screening.odd.order[0]].id == "test002_03"
     assert [name for name, _ in read_data(screening.page_path)["classes"]] == ["cat", "dog"]
+
+
+def test_maps_of_images_that_were_replaced_are_refused(screen: Callable[..., Any]) -> None:
+    project, _ = screen()
+    folder = project.maps_dir("b", "test")
+    reader = open_maps(folder)
+    for index, path in enumerate(list_shards(folder)):
+        maps = [(id_, reader.read_map(id_)) for id_ in reader.ids if reader.shard_of[id_] == path.name]
+        encoded, images = ((id_, encode_map(probs)) for id_, probs in maps), ["of another image"] * len(maps)
+        write_shard(folder, index, nets=NETS, classes=reader.classes, maps=encoded, images=images)
+    with pytest.raises(InputError, match=r"must hold maps of the present images\. .*Run `unets predict --exp b`"):
+        screen_test(project, load_dataset(project.configs_dir), top=5, jobs=1)
 
 
 def test_nothing_to_show_is_refused(make_scene: MakeScene) -> None:

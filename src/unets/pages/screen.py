@@ -54,14 +54,16 @@ def screen_test(
     size; as many are shown where fewer are odd.
 
     Raises:
-        InputError: there is no ensemble or no test image, its members' test maps are missing, damaged or not those it
-            was fitted on.
+        InputError: there is no ensemble or no test image, its members' test maps are missing, damaged, of other bytes
+            than the images have now, or not those it was fitted on.
     """
     ensemble, manifest = read_ensemble(project, ensemble_name), read_manifest(project, dataset)
     samples = manifest.test
     if not samples:
         raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
     predictions = _open_predictions(project, dataset, ensemble)
+    for reader in predictions[0].readers:
+        reader.check_samples(samples)
     measured, _ = measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
     train_areas = [facts.share for facts in measure_masks(project, manifest, jobs=jobs).values()]
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
