@@ -260,7 +260,7 @@ def strike(
             continue
         number, written = writes_of[stage], 0
         for left in range(plan[stage], 0, -1):
-            # Evenly over what a stage that goes on has left to write; one of few writes begins anew.
+            # Evenly over what a stage that goes on has left to write; one of few writes begins again.
             reach = max(min(number, _FEW_WRITES), 2 * (number - written) // (left + 1))
             at = rng.randint(1, reach)
             pause = rng.choice((0, rng.random() ** 4)) * seconds_of[stage] / number if at + 1 < number else 0

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from tests.trained_competition import build_ensemble, write_run
-from unets.config import ExperimentConfig, TrainingConfig
+from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import read_masks_digest
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
+from unets.evaluation.results import record_experiment
 from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import note_part
 from unets.metrics.intervals import Interval, bootstrap_mean
@@ -249,6 +251,25 @@ def test_scores_of_other_weights_are_noted_and_a_copied_folder_s_are_not(project
     assert "b has other weights since it was evaluated: `unets predict --exp b` evaluates the present ones" in (
         compare(project, "dice", "a", "b").notes
     )
+    dataset, experiment = DatasetConfig(size_hw=(64, 96)), ExperimentConfig()
+    with pytest.raises(InputError, match=r"scores of what is there\. Received: b has other weights since"):
+        record_experiment(project, dataset, "b", experiment, {})
+
+
+def test_scores_of_other_masks_are_noted_and_not_recorded(project: Project) -> None:
+    def write_tables(digest: str) -> None:
+        project.samples_path.write_text("id,split,image,mask,group,view\np1,train,p1.jpg,p1.png,g1,\n")
+        project.account_path.write_text(f"file,is,hash,stamp\np1.jpg,image,1,1:1\np1.png,mask,{digest},1:1\n")
+
+    write_tables("2")
+    write_json(project.oof_pixels_path("b"), {"weights": {}, "masks": read_masks_digest(project)})
+    assert not [note for note in compare(project, "dice", "a", "b").notes if "other masks" in note]
+    write_tables("3")
+    assert "b has other masks since it was evaluated: `unets predict --exp b` evaluates the present ones" in (
+        compare(project, "dice", "a", "b").notes
+    )
+    with pytest.raises(InputError, match="Received: b has other masks since"):
+        record_experiment(project, DatasetConfig(size_hw=(64, 96)), "b", ExperimentConfig(), {})
 
 
 def test_an_ensemble_of_other_weights_or_maps_is_noted(project: Project) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,8 +187,13 @@ def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run_one(path, path)
     with pytest.raises(InputError, match="`--out` must be a folder where several files are made of an image"):
         run_one(path, tmp_path / "y.png", cutout=True, overlay=True)
-    with pytest.raises(InputError, match=r"`--out` must end in \.png, as what is made"):
-        run_one(path, tmp_path / "y.jpg")
+    for name, what, wanted in (
+        ("y.jpg", "png", {}),
+        ("y.png", "jpg", {"background": "white"}),
+        ("y.txt", "csv", {"labels": "rle"}),
+    ):
+        with pytest.raises(InputError, match=rf"`--out` must end in \.{what}, as what is made"):
+            run_one(tmp_path / "gone.png", tmp_path / name, **wanted)  # said before the image is read
     out = io.BytesIO()
     with monkeypatch.context() as piped:
         piped.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
@@ -209,6 +215,11 @@ def test_the_fingerprint_is_of_what_decides_masks() -> None:
 
 
 def test_a_full_disk_ends_it(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file where a folder should be: nothing can be written below")
-    with pytest.raises(OSError, match="out"):
-        run(save(tmp_path / "x.png", draw()), out=tmp_path / "out")
+    path, limits = save(tmp_path / "x.png", draw()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*x\.png"):
+            run(path, out=tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "out").iterdir())

@@ -27,3 +27,6 @@ def test_the_commit_and_whether_the_tree_is_clean(tmp_path: Path) -> None:
     assert (origin["git_commit"], origin["git_is_dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "file").write_text("two")
     assert describe_origin(tmp_path)["git_is_dirty"]
+    (installed := tmp_path / ".venv" / "unets").mkdir(parents=True)
+    (installed / "code.py").write_text("of nobody's commit")
+    assert describe_origin(installed)["git_commit"] is None

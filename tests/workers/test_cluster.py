@@ -31,7 +31,7 @@ from unets.pages.screen import screen_test
 from unets.store.paths import Project
 from unets.submission.submission import write_submission
 from unets.workers import cluster
-from unets.workers.cluster import find_cluster, use_cluster
+from unets.workers.cluster import find_cluster
 from unets.workers.devices import Task, train_on_worker
 from unets.workers.pool import run_tasks
 
@@ -41,6 +41,7 @@ else:
     pytest.importorskip("distributed")
 HOST = os.uname().nodename
 Use = Callable[[], AbstractContextManager[None]]
+use_cluster = partial(cluster.use_cluster, connect_s=600.0)  # workers load as slowly as a busy machine lets them
 
 
 def launch(stack: ExitStack, folder: Path, *arguments: str, source: Path = ROOT / "src") -> None:
@@ -248,6 +249,17 @@ def test_a_worker_that_joins_later_is_compared_before_its_first_task(address: st
         with pytest.raises(InputError, match=f"{HOST} must have our code; .* Received: other files"):
             pids.update(islice(results, 1000))
     assert len(pids) <= 2  # those that were there
+
+
+def test_a_worker_that_cannot_import_this_package_is_told_how(tmp_path: Path) -> None:
+    (tmp_path / "hide.py").write_text("import sys\nsys.modules['unets'] = None\n")
+    with ExitStack() as stack:
+        address = launch_scheduler(stack, tmp_path)
+        hidden = ("--nthreads", "1", "--no-nanny", "--preload", str(tmp_path / "hide.py"))
+        launch(stack, tmp_path, "worker", address, *hidden)
+        stack.enter_context(use_cluster(address, input_dir=tmp_path, models_dir=tmp_path))
+        with pytest.raises(InputError, match=r"each worker must import this package: start it with the `dask` of its"):
+            list(run_tasks(square, [1], what="square"))
 
 
 def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_path: Path) -> None:

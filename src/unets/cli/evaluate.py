@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unets.cli.app import complete_commands
 from unets.cli.stage import Stage, command
+from unets.config import check_name
 from unets.log import format_count
 
 
@@ -107,10 +108,11 @@ def record(stage: Stage, name: str | None = None) -> None:
     from unets.store.provenance import describe_origin
     from unets.submission.submission import name_submission
 
-    project, origin = stage.project, describe_origin(stage.project.configs_dir)
+    project, origin = stage.project, describe_origin()
+    submission_name = name and check_name(name, "`--name`")
     for experiment, config in stage.experiments.items():
         print(record_experiment(project, stage.dataset, experiment, config, origin))
-    submission_name = name or name_submission(read_ensemble(project, stage.ensemble_name))
+    submission_name = submission_name or name_submission(read_ensemble(project, stage.ensemble_name))
     print(record_ensemble(project, stage.ensemble_name, submission_name, origin))
     print(write_results_page(stage.root))
 

@@ -75,7 +75,7 @@ def submit(
         words = complete_commands(f"`unets submit --submission {path}`", stage.given)
         logger.info("what arrived stays at Kaggle; %s goes on waiting for its score", words)
         raise
-    record = submissions.record_sent(project, sent, dataset.metric, describe_origin(project.configs_dir))
+    record = submissions.record_sent(project, sent, dataset.metric, describe_origin())
     print(f"{path}: {sent.describe()}")
     print(f"{record}, {write_results_page(stage.root)}")
 
@@ -101,5 +101,5 @@ def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = No
         kernel = kaggle.build_kernel(project, dataset, made, owner, slug, notebook)
         print(f"{folder}\n{kernel}")
         if upload and session is not None:
-            commit = f"commit {describe_commit(project.configs_dir)}"
+            commit = f"commit {describe_commit()}"
             print(kaggle.upload_dataset(session, folder, f"{owner}/{slug}", commit))

@@ -82,11 +82,15 @@ def _parse(path: str, text: str) -> Any:
     with suppress(ValueError, RecursionError):
         readings.append(json.loads(text))
     readings += [[part for part in bare.replace("~", ",").split(",") if part], bare.split("x"), text]
+    faults = []
     for reading in readings:
         try:
             return TypeAdapter(kind).validate_python(reading)
         except ValidationError as error:
-            fault = error  # that of the text is the last, and the plainest
+            faults.append(error)
+    # That of an item, or that of the text, which is the last and the plainest.
+    of_items = (one for one in faults if any(isinstance(place, int) for place in one.errors()[0]["loc"]))
+    fault = next(of_items, faults[-1])
     words = [word for one in _list_kinds(kind) for word in get_args(one) if isinstance(word, str)]
     told = f"{fault.errors()[0]['msg']}. Received: {text}{suggest(text, words)}"
     raise InputError(f"`--set {path}`: {told}") from fault

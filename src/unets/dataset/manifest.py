@@ -192,6 +192,19 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterable[list[str]]:
     return read_csv(path, columns, remedy=_REMEDY) if path.is_file() else ()
 
 
+def read_masks_digest(project: Project) -> str | None:
+    """Returns 16 hex digits that change with the masks of training images, as the last import found them.
+
+    None where there was none. INPUT need not be at hand.
+    """
+    if not project.samples_path.is_file():
+        return None
+    hashes = {name: digest for name, _, digest, _ in read_table(project.account_path, FILE_COLUMNS)}
+    rows = read_table(project.samples_path, SAMPLE_COLUMNS)
+    masks = [(row[0], [hashes.get(name) for name in row[3].split(SEPARATOR)]) for row in rows if row[1] == "train"]
+    return fingerprint(masks=masks)
+
+
 def _find_path(project: Project, name: str) -> Path:
     """Returns where a file of samples.csv lies."""
     return project.models_dir / name.removeprefix(_MODELS) if name.startswith(_MODELS) else project.input_dir / name

@@ -8,6 +8,7 @@ import numpy as np
 
 from unets.config import DatasetConfig, EnsembleConfig
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import read_masks_digest
 from unets.ensemble.ensemble import Ensemble, Member, describe_ground_truth
 from unets.ensemble.mask_scores import Fractions, Scores
 from unets.ensemble.oof import open_oof, score_images, write_scores
@@ -84,7 +85,7 @@ def fit_ensemble(
         ),
         **recipe.model_dump(include={"threshold", "postprocessing", "overlapping"}),
         metric=dataset.metric,
-        ground_truth=describe_ground_truth(dataset),
+        ground_truth=describe_ground_truth(dataset) | {"masks": read_masks_digest(project)},
         image_hw=dataset.size_hw,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),

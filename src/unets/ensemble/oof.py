@@ -12,7 +12,7 @@ import numpy as np
 from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask, read_objects
 from unets.dataset.folds import read_folds
-from unets.dataset.manifest import read_manifest
+from unets.dataset.manifest import read_manifest, read_masks_digest
 from unets.ensemble.ensemble import open_member_maps
 from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
 from unets.ensemble.postprocess import ClassMask
@@ -127,9 +127,9 @@ def score_oof(
 
     Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps without TTA. Of
     a metric over the pixels of all images, an image has what it adds (`Metric.to_values`): the mean is the score.
-    `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these images, the hash of the csv, and that
-    of each fold's weights, which tells whether the scores are of the present ones. Returns float64 (images, 2): with
-    TTA, and without (NaN where there are no such maps).
+    `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these images, the hash of the csv, and
+    those of each fold's weights and of all masks, which tell whether the scores are of the present ones. Returns
+    float64 (images, 2): with TTA, and without (NaN where there are no such maps).
     """
     oof, metric, alone = open_oof(project, dataset, [experiment], folds), dataset.metric, default_recipe(dataset)
     look = partial(_count_pixels, alone, len(dataset.classes))
@@ -142,6 +142,7 @@ def score_oof(
     found = {str(fold): weights for fold, run_dir in runs.items() if (weights := run_dir / WEIGHTS).exists()}
     record = describe_pixels(sum_counts(counts), dataset.classes)
     record |= {"weights": {fold: hash_file(weights) for fold, weights in found.items()}, "scores": hash_file(path)}
+    record["masks"] = read_masks_digest(project)
     write_json(project.oof_pixels_path(experiment), record, sealed=True)
     return scores
 

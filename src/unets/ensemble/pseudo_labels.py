@@ -109,7 +109,7 @@ def make_pseudo_labels(
                 draw = partial(_draw_chunk, dataset, recipe, confidence)
                 record = _write_labels(path, draw, samples, readers, what, jobs)
                 record |= {"name": name, "fold": fold, "fingerprint": identity, **made_of}
-                write_json(record_path, record | describe_origin(project.configs_dir), sealed=True)
+                write_json(record_path, record | describe_origin(), sealed=True)
             shutil.rmtree(maps_dir, ignore_errors=True)
 
 

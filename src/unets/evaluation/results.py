@@ -18,7 +18,7 @@ from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.errors import InputError
 from unets.evaluation.contributions import describe_gain, tabulate_candidates, tabulate_members
 from unets.evaluation.runs import find_cost
-from unets.evaluation.scores import list_folds, read_scores
+from unets.evaluation.scores import Scores, list_folds, load_scores
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
@@ -38,7 +38,7 @@ def record_experiment(
     `origin` is from `describe_origin`, taken once: the first record changes the tree for the next. Raises InputError
     where it was not predicted yet.
     """
-    table = read_scores(project.oof_scores_path(name), dataset.metric)
+    table = _load_present(project, dataset.metric, name).table
     groups, no_tta, pixels_path = table["group"].tolist(), table["no_tta"].to_numpy(), project.oof_pixels_path(name)
     record = {
         "kind": "experiment",
@@ -61,6 +61,7 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     Raises InputError where the submission of that name was made of something else.
     """
     ensemble = read_ensemble(project, ensemble_name)
+    _load_present(project, ensemble.metric, ensemble_name)
     check_made_of(project, ensemble, submission_name)
     made_of = {"metric", "folds", "num_images", "num_groups", "gain_over_best_member", "candidates", *_MADE_OF}
     tables = tabulate_members(project, ensemble), tabulate_candidates(ensemble)
@@ -75,6 +76,14 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
     names = [member.experiment for member in ensemble.members]
     return _write_record(project, record, names, f"make pipeline score COMPETITION={{}} {choice}EXP={{}}", origin)
+
+
+def _load_present(project: Project, metric: str, name: str) -> Scores:
+    """Reads scores; raises InputError where they are of other weights, maps or masks than the present ones."""
+    scores = load_scores(project, metric, name)
+    if scores.notes:
+        raise InputError(f"`unets record` must have scores of what is there. Received: {'; '.join(scores.notes)}")
+    return scores
 
 
 def _write_record(

@@ -4,16 +4,18 @@ They count where they are of the present folds: on others an image's net may hav
 would be too good.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unets.config import is_ensemble
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import read_masks_digest
 from unets.ensemble.ensemble import Ensemble, list_fitted, read_ensemble
 from unets.errors import InputError, naming
 from unets.evaluation.runs import Cost, find_cost, list_folders
@@ -142,9 +144,10 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
         remedy = f"{label} is evaluated by it. Run `unets train --exp {name} && unets predict --exp {name}`"
         snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in list_folds(table)]
         hashes = {str(read_json(own, folds_hash=str, remedy=remedy)["folds_hash"]) for own in snapshots}
-        if is_outdated(project, name):
-            makes = f"`unets predict --exp {name}` evaluates the present ones"
-            notes = (f"{label} has other weights since it was evaluated: {makes}",)
+        makes = f"`unets predict --exp {name}` evaluates the present ones"
+        notes = tuple(
+            f"{label} has other {what} since it was evaluated: {makes}" for what in find_changed(project, name)
+        )
     with naming(path, "be a csv of id,group,fold"):
         fold_of = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")["fold"]
     is_agreed = (fold_of.reindex(table.index) == table["fold"].astype(str)).all()
@@ -162,24 +165,36 @@ def note_part(metric: str, num_left_out: int) -> list[str]:
     return [words] if num_left_out and find_metric(metric).over_pixels else []
 
 
-def is_outdated(project: Project, experiment: str) -> bool:
-    """Tells whether the weights of an experiment are others than those that its out-of-fold scores are of."""
+def find_changed(project: Project, experiment: str) -> list[str]:
+    """Returns which of `weights` and `masks` are others than those that an experiment's out-of-fold scores are of."""
     path = project.oof_pixels_path(experiment)
-    recorded = read_json(path, weights=dict[int, str])["weights"] if path.exists() else {}
-    weights = {fold: project.run_dir(experiment, fold) / WEIGHTS for fold in recorded}
-    return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
+    if not path.exists():
+        return []
+    record = read_json(path, weights=dict[int, str])
+    weights = {project.run_dir(experiment, fold) / WEIGHTS: digest for fold, digest in record["weights"].items()}
+    has_others = any(path.exists() and hash_file(path) != digest for path, digest in weights.items())
+    return ["weights"] * has_others + ["masks"] * _has_other_masks(project, record)
+
+
+def _has_other_masks(project: Project, scored: Mapping[str, Any]) -> bool:
+    before, now = scored.get("masks"), read_masks_digest(project)
+    return None not in (before, now) and before != now
 
 
 def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str, ...]:
-    """Says which members have other weights or other out-of-fold maps than the ensemble; deleted maps are no others."""
+    """Says which members, and whether the masks, are others than when it was fitted; deleted maps are no others."""
     changed = []
     for member in ensemble.members:
         folder = project.maps_dir(member.experiment, "oof")
         has_others = bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
-        if has_others or is_outdated(project, member.experiment):
+        if has_others or "weights" in find_changed(project, member.experiment):
             changed.append(member.experiment)
-    what = f"{label} was evaluated before the present weights or maps of {', '.join(changed)}"
-    return (f"{what}: run `unets predict && unets ensemble`",) if changed else ()
+    found = [f"weights or maps of {', '.join(changed)}"] if changed else []
+    found += ["masks of the data set"] if _has_other_masks(project, ensemble.ground_truth) else []
+    words = (
+        f"{label} was evaluated before the present {what}: run `unets predict && unets ensemble`" for what in found
+    )
+    return tuple(words)
 
 
 def tabulate_scores(
@@ -200,7 +215,7 @@ def tabulate_scores(
             groups = table["group"].tolist()
             interval = bootstrap_mean(table["score"].to_numpy(), groups)
             counts = (",".join(map(str, list_folds(table))), str(len(table)), str(len(set(groups))))
-            remark = "of other weights than the present" if is_outdated(project, name) else ""
+            remark = "; ".join(f"of other {what} than the present" for what in find_changed(project, name))
             rows.append((name, str(interval), *counts, remark))
     header = ("out-of-fold, full size", "score (95 %)", "folds", "images", "groups", "")
     return Table(header=header, rows=tuple(rows), right=frozenset({"images", "groups"}))

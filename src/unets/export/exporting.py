@@ -95,7 +95,7 @@ def write_model_file(model: TrainedModel, path: Path) -> None:
     The nets are built once, so that only weights that fit them are written. Raises InputError where weights are
     missing, damaged, or of another net.
     """
-    card = model.card.model_copy(update={"origin": Origin(**describe_origin(Path(__file__).parent))})
+    card = model.card.model_copy(update={"origin": Origin(**describe_origin())})
     tensors: dict[str, npt.NDArray[Any]] = {}
     for member, sources in zip(card.members, model.weights, strict=True):
         for net, weights in zip(member.nets, sources, strict=True):

@@ -175,6 +175,8 @@ def _render_rle(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tup
 
 Render = Callable[[Masked, Sequence[str], Path], Iterator[tuple[str, str]]]
 """From images with their masks, the classes and the folder of the files to the (name below it, text) of each file."""
+# Of an image's file, or of that of all images.
+SUFFIXES = {"coco": ".json", "labelme": ".json", "yolo": ".txt", "rle": ".csv"}
 FORMATS: Mapping[str, Render] = {
     "coco": _render_coco,
     "labelme": _render_labelme,

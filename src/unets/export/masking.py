@@ -24,7 +24,7 @@ from unets.data.image import ImageFile
 from unets.ensemble.recipe import MapU8
 from unets.errors import InputError, suggest
 from unets.export.card import ModelCard
-from unets.export.labels import FORMATS, write_labels
+from unets.export.labels import FORMATS, SUFFIXES, write_labels
 from unets.export.model import TrainedModel, find_result
 from unets.export.outputs import Note, Task, plan_tasks, read_note, save_picture
 from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
@@ -162,6 +162,9 @@ def mask_file(
             "`--out` must be a folder where several files are made of an image (cut-out, overlay, background, format, "
             "or masks of classes that overlap). Received: one file"
         )
+    suffix = SUFFIXES[wanted.labels] if wanted.labels else Path(*wanted.pictures).suffix or ".png"
+    if out != PIPE and out.suffix.lower().replace("jpeg", "jpg") != suffix:
+        raise InputError(f"`--out` must end in {suffix}, as what is made, or be a folder that exists. Received: {out}")
     with TemporaryDirectory() as temporary:
         path = Path(temporary) / "stdin" if image == PIPE else image
         if image == PIPE:
@@ -170,14 +173,12 @@ def mask_file(
         for reason in outcome.failures.values():
             raise InputError(reason.replace(f"{temporary}/", ""))
         ((task, note),) = outcome.masked.items()
-        suffix, content = task.outputs[0].suffix, task.outputs[0].read_bytes()
+        content = task.outputs[0].read_bytes()
         if wanted.labels:
-            name, text = next(FORMATS[wanted.labels]({task: note}, card.classes, out.parent))
-            suffix, content = Path(name).suffix, text.encode()
+            _, text = next(FORMATS[wanted.labels]({task: note}, card.classes, out.parent))
+            content = text.encode()
     if out == PIPE:
         sys.stdout.buffer.write(content)
-    elif out.suffix.lower().replace("jpeg", "jpg") != suffix:
-        raise InputError(f"`--out` must end in {suffix}, as what is made, or be a folder that exists. Received: {out}")
     elif out.exists() and not wanted.overwrite and out.read_bytes() != content and read_note(out) is None:
         raise InputError(f"{out} must not exist, or be a mask of ours. Received: another file. --overwrite replaces it")
     else:

@@ -8,26 +8,29 @@ from pathlib import Path
 from typing import Any
 
 _LIBRARIES = ("unets", "numpy", "opencv-python-headless", "pillow", "pandas", "keras", "tensorflow", "jax")
+_PACKAGE = Path(__file__).parents[1]
 _COMMIT_DIGITS = 9  # unique far beyond this repository's size
 
 
-def describe_origin(folder: Path) -> dict[str, Any]:
-    """Describes, by any folder of the repository, the code at work and what it stands on, for a record of a result.
+def describe_origin(folder: Path = _PACKAGE) -> dict[str, Any]:
+    """Describes the code at work and what it stands on, for a record of a result.
 
-    It has `date` (UTC), `git_commit` and `git_is_dirty` (None outside a repository, or without git), `versions`.
+    It has `date` (UTC), `versions`, and of the repository that has files of `folder`, the package's own, `git_commit`
+    and `git_is_dirty`: None where there is none, as where a .venv within somebody's repository holds it.
     """
-    status = _run_git(folder, "status", "--porcelain")
+    is_tracked = bool(_run_git(folder, "ls-files"))
+    status = _run_git(folder, "status", "--porcelain") if is_tracked else None
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_commit": _run_git(folder, "rev-parse", "HEAD"),
+        "git_commit": _run_git(folder, "rev-parse", "HEAD") if is_tracked else None,
         "git_is_dirty": None if status is None else bool(status),
         "versions": {"python": platform.python_version()} | list_versions(),
     }
 
 
-def describe_commit(folder: Path) -> str:
-    """Names the code at work, by any folder of the repository: `012345678`, `012345678 (changed)` or `none`."""
-    origin = describe_origin(folder)
+def describe_commit() -> str:
+    """Names the code at work: `012345678`, `012345678 (changed)` or `unknown`."""
+    origin = describe_origin()
     return format_commit(origin["git_commit"], origin["git_is_dirty"])
 
 

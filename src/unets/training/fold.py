@@ -256,5 +256,5 @@ def _start(fold: Fold, learner: Learner, step: int) -> Progress:
             f"`training.precision` set them; {fold.remedy}"
         )
     device = f"{describe_device()} ({keras.backend.backend()})"
-    progress.note_start(device, step, describe_commit(Path(__file__).parent))
+    progress.note_start(device, step, describe_commit())
     return progress
