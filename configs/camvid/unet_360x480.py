@@ -19,7 +19,7 @@ EXPERIMENT = ExperimentConfig(
     # Steps: 516 of 4 images, 0.344 s an image on this machine, so training sees each image 7 times; 6 epochs, that
     # is validations of 156 images.
     training=TrainingConfig(
-        epochs=6, steps_per_epoch=86, learning_rate=0.004, encoder_rate=0.1, clip_norm=1.0, ema=0.942
+        epochs=6, steps_per_epoch=86, learning_rate=0.004, encoder_rate=0.1, clip_norm=1.0, ema=0.942, keep="last"
     ),
     prediction=PredictionConfig(batch_size=4),
     # It holds out the 101 images of one video.

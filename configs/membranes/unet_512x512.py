@@ -19,7 +19,7 @@ EXPERIMENT = ExperimentConfig(
     # Steps: 603 of 4 images, 0.320 s an image on this machine, so training sees each image 121 times; 3 epochs,
     # that is validations of 10 images.
     training=TrainingConfig(
-        epochs=3, steps_per_epoch=201, learning_rate=0.004, encoder_rate=0.1, clip_norm=1.0, ema=0.95
+        epochs=3, steps_per_epoch=201, learning_rate=0.004, encoder_rate=0.1, clip_norm=1.0, ema=0.95, keep="last"
     ),
     prediction=PredictionConfig(batch_size=4),
     # One fold is enough to see what works; all of them make a better submission.
