@@ -23,7 +23,7 @@ DATASET = DatasetConfig(
     has_ignored=True,
     # There is no sample: a row an image and class
     submission=SubmissionConfig(sample=None, image_column="image", class_column="class", cell="{id}", row="class"),
-    metric="iou",
+    metric="global_iou",
     # Answered: three videos are what there is
     num_folds=3,
 )

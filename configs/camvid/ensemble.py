@@ -3,4 +3,4 @@
 from unets.config import EnsembleConfig
 
 # No background: each pixel gets its most probable class, however sure that is.
-ENSEMBLE = EnsembleConfig(experiments=("unet_288x384",), threshold=0.0)
+ENSEMBLE = EnsembleConfig(experiments=("unet_360x480",), threshold=0.0)

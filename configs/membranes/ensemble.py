@@ -2,4 +2,4 @@
 
 from unets.config import EnsembleConfig
 
-ENSEMBLE = EnsembleConfig(experiments=("unet_384x384",))
+ENSEMBLE = EnsembleConfig(experiments=("unet_512x512",))
