@@ -1,26 +1,27 @@
 """What all tests share: a tiny competition in Carvana's layout, rendered in a blink."""
 
-import csv
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from hypothesis import settings
 from PIL import Image
 
-from unets.config import DatasetConfig, RleFormat, SizeHW
+from unets.config import Config, DatasetConfig, SizeHW
 from unets.data.rle import encode_rle
 from unets.dataset.rle_csv import image_cell, list_columns
 from unets.store.paths import Project
 
 from .trained_competition import make_scene as make_scene
 from .trained_competition import predicted as predicted
+from .trained_competition import write_config
 
 # Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -63,6 +64,7 @@ def _write_competition(
     order: str = "row",
     seed: int = 0,
     source: dict[str, Any] | None = None,
+    configs: Mapping[str, Config] | None = None,
     **dataset_fields: Any,
 ) -> Project:
     """Writes images, masks, csv files and `configs/tiny/dataset.py` below `root`; masks of tests in `input/truth/`.
@@ -72,7 +74,8 @@ def _write_competition(
     a view moves a little. Class k has the value k in mask files; with several classes the csv files have a column
     `class` and a row a class.
 
-    `source` overrides fields of the `MasksSource`, `dataset_fields` those of the `DatasetConfig`.
+    `source` overrides fields of the `MasksSource`, `dataset_fields` those of the `DatasetConfig`; `configs` are those
+    of experiments and ensembles by their names.
     """
     form: dict[str, Any] = {"cell": f"{{id}}.{image_format}", "order": order}
     form["class_column"] = "class" if len(classes) > 1 else None
@@ -83,17 +86,18 @@ def _write_competition(
         "group": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
     } | (source or {})
     fields: dict[str, Any] = {
-        "source": options,
-        "size_hw": size_hw,
-        "classes": tuple(classes),
+        **{"source": options, "size_hw": size_hw, "classes": tuple(classes), "num_folds": 2},
         "submission": {**form, "row": "class" if len(classes) > 1 else "image"},
-        "num_folds": 2,
-    } | dataset_fields
-    dataset = DatasetConfig(**fields)
+    }
+    dataset = DatasetConfig(**fields | dataset_fields)
     project = Project.below(root, "tiny", input_dir=root / "input")
-    _write_config(project.configs_dir / "dataset.py", fields)
+    for name, config in {"dataset": dataset, **(configs or {})}.items():
+        write_config(project, name, config)
 
-    train, test = _name_ids("car", num_groups, num_views), _name_ids("test", num_test_groups, num_views)
+    train, test = (
+        [f"{name}{group:03d}_{view:02d}" for group in range(number) for view in range(1, num_views + 1)]
+        for name, number in (("car", num_groups), ("test", num_test_groups))
+    )
     masks = {id_: _draw_mask(id_, dataset, size_hw, seed) for id_ in train + test}
     found = dataset.source
     for id_, mask_hw in masks.items():
@@ -104,26 +108,15 @@ def _write_competition(
             values = np.array([background, *found.values], dtype=np.uint8)
             path = project.input_dir / "train_masks" / f"{id_}_mask.{mask_format}"
             _save(values[mask_hw], path, is_mask=True)
-    form = dataset.submission
     if with_csv:
-        _write_rles(project.input_dir / "train_masks.csv", dataset, form, {id_: masks[id_] for id_ in train})
-    truth_path = project.input_dir / "truth" / "test_masks.csv"
-    _write_rles(truth_path, dataset, form, {id_: masks[id_] for id_ in test})
-    if form.sample:
-        _write_rles(project.input_dir / form.sample, dataset, form, dict.fromkeys(test))
+        _write_rles(project.input_dir / "train_masks.csv", dataset, {id_: masks[id_] for id_ in train})
+    _write_rles(project.input_dir / "truth" / "test_masks.csv", dataset, {id_: masks[id_] for id_ in test})
+    if dataset.submission.sample:
+        _write_rles(project.input_dir / dataset.submission.sample, dataset, dict.fromkeys(test))
     groups = sorted({id_.rpartition("_")[0] for id_ in masks})
-    _write_csv(project.input_dir / "metadata.csv", ["id", "year", "make"], [[group, 2017, "Tiny"] for group in groups])
+    table = pd.DataFrame({"id": groups, "year": 2017, "make": "Tiny"})
+    table.to_csv(project.input_dir / "metadata.csv", index=False)
     return project
-
-
-def _name_ids(prefix: str, num_groups: int, num_views: int) -> list[str]:
-    return [f"{prefix}{group:03d}_{view:02d}" for group in range(num_groups) for view in range(1, num_views + 1)]
-
-
-def _write_config(path: Path, fields: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True)
-    lines = [f"    {name}={value!r},\n" for name, value in fields.items()]
-    path.write_text(f"from unets.config import DatasetConfig\n\nDATASET = DatasetConfig(\n{''.join(lines)})\n")
 
 
 def _draw_mask(id_: str, dataset: DatasetConfig, size_hw: SizeHW, seed: int) -> npt.NDArray[np.uint8]:
@@ -162,22 +155,13 @@ def _save(array: npt.NDArray[np.uint8], path: Path, *, is_mask: bool = False) ->
         picture.save(path, **({"quality": 90} if path.suffix == ".jpg" else {}))
 
 
-def _write_rles(
-    path: Path, dataset: DatasetConfig, form: RleFormat, masks: dict[str, npt.NDArray[np.uint8] | None]
-) -> None:
+def _write_rles(path: Path, dataset: DatasetConfig, masks: dict[str, npt.NDArray[np.uint8] | None]) -> None:
     """Writes a row an image and class; `1 1`, as sample submissions have it, where there is no mask."""
-    rows = []
+    rows, form = [], dataset.submission
     for id_, mask_hw in masks.items():
         for class_index, name in enumerate(dataset.classes, start=1):
             rle = "1 1" if mask_hw is None else encode_rle(mask_hw == class_index, form.order)
             cell = image_cell(form, dataset.classes, id_, name)
             rows.append([cell, *([name] if form.class_column else []), rle])
-    _write_csv(path, list_columns(form), rows)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    pd.DataFrame(rows, columns=list_columns(form)).to_csv(path, index=False)

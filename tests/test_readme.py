@@ -1,8 +1,8 @@
 """What README and docs say is there, is there; what they show can be run."""
 
 import ast
-import importlib.util
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,23 +19,27 @@ from packaging.requirements import Requirement
 import unets
 from tests import ROOT
 from unets.cli.app import load_app
-from unets.config import list_experiments, load_dataset, load_ensemble
+from unets.config import (
+    DatasetConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    list_experiments,
+    load_dataset,
+    load_ensemble,
+    load_experiment,
+)
 from unets.evaluation.results import render_results
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REQUIREMENTS = [
+    Requirement(line)
+    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for line in lines
+]
 RESULTS = ROOT / "docs" / "results"
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "log")]
-
-
-def load_script(name: str) -> ModuleType:
-    """Returns a script of docs/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def list_blocks(path: Path, language: str) -> list[str]:
@@ -99,7 +102,7 @@ def test_results_page_is_what_the_records_render_to() -> None:
 
 
 def test_generated_reference_is_up_to_date() -> None:
-    for name, text in load_script("make_reference").render_pages().items():
+    for name, text in runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["render_pages"]().items():
         path = ROOT / "docs" / "reference" / name
         assert path.read_text(encoding="utf-8") == text, f"{path}: run `python docs/make_reference.py`"
 
@@ -117,32 +120,31 @@ def test_python_blocks_use_what_there_is() -> None:
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "configs").iterdir()), ids=lambda path: path.name)
 def test_experiments_say_how_they_are_run(folder: Path) -> None:
-    load_dataset(folder)
-    assert set(load_ensemble(folder).experiments) <= set(list_experiments(folder))
+    dataset, ensemble = load_dataset(folder), load_ensemble(folder)
+    assert set(ensemble.experiments) <= set(list_experiments(folder))
     for name in list_experiments(folder):
         docstring = ast.get_docstring(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))) or ""
         assert name in docstring, name
+        experiment = load_experiment(folder, name)
+        assert all(fold < dataset.num_folds for fold in experiment.folds or ())
+        assert ExperimentConfig.from_json(experiment.to_json(), name) == experiment
+    assert DatasetConfig.from_json(dataset.to_json(), "dataset") == dataset
+    assert EnsembleConfig.from_json(ensemble.to_json(), "ensemble") == ensemble
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", ".ci/requirements-dev.txt"])
 def test_requirements_give_a_reason_each_and_lie_within_the_ranges(name: str) -> None:
-    ranges = list_requirements()
     pinned = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "==" in line]
     for line in pinned:
         pin = re.fullmatch(r"(?P<name>[\w-]+)==(?P<version>[\w.]+) +# .+", line)
         assert pin, line
-        known = [found for found in ranges if found.name.lower() == pin["name"].lower()]
+        known = [found for found in REQUIREMENTS if found.name.lower() == pin["name"].lower()]
         assert known, f"{pin['name']} has no range in pyproject.toml"
         assert all(found.specifier.contains(pin["version"]) for found in known), line
 
 
-def list_requirements() -> list[Requirement]:
-    optional = PROJECT["optional-dependencies"].values()
-    return [Requirement(line) for lines in (PROJECT["dependencies"], *optional) for line in lines]
-
-
 def test_every_import_is_declared() -> None:
-    declared = {re.sub(r"[-_.]+", "-", one.name).lower() for one in list_requirements()}
+    declared = {re.sub(r"[-_.]+", "-", one.name).lower() for one in REQUIREMENTS}
     distributions, missing = packages_distributions(), set[str]()
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from unets.config import (
+    Config,
     DataConfig,
     DatasetConfig,
     EnsembleConfig,
@@ -48,6 +49,13 @@ NO_BACKGROUND: dict[str, Any] = {
     "mask_format": "png",
     "with_csv": False,
 }
+# Trained in seconds, to find ellipses.
+SMALL = ExperimentConfig(
+    data=DataConfig(size_hw=(32, 48), batch_size=2),
+    model=ModelConfig(depth=1, base_filters=4, dropout=0.1),
+    training=TrainingConfig(epochs=8, learning_rate=3e-2, precision="float32"),
+    prediction=PredictionConfig(batch_size=2, shard_size=4),
+)
 # Of the competition that nets have predicted.
 EXPERIMENTS = {
     "unet_a": ExperimentConfig(
@@ -65,16 +73,16 @@ EXPERIMENTS = {
 }
 # What a run reached, as metrics.json has it.
 METRICS: dict[str, Any] = {
-    "is_finished": True,
-    "epochs": 50,
-    "best_dice": 0.98765,
-    "best_epoch": 41,
-    "seconds": 5400.0,
-    "images": 1000,
-    "starts": 1,
-    "devices": ["a CPU, 2 cores"],
-    "commits": ["012345678"],
+    **{"is_finished": True, "epochs": 50, "best_dice": 0.98765, "best_epoch": 41, "seconds": 5400.0},
+    **{"images": 1000, "starts": 1, "devices": ["a CPU, 2 cores"], "commits": ["012345678"]},
 }
+
+
+def write_config(project: Project, name: str, config: Config) -> None:
+    """Writes the file of a config: of the dataset, an experiment, or an ensemble."""
+    variable = {DatasetConfig: "DATASET", EnsembleConfig: "ENSEMBLE"}.get(type(config), "EXPERIMENT")
+    project.configs_dir.mkdir(parents=True, exist_ok=True)
+    (project.configs_dir / f"{name}.py").write_text(f"from unets.config import *\n\n{variable} = {config!r}\n")
 
 
 def write_metrics(run_dir: Path, **changes: Any) -> None:
@@ -130,16 +138,14 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
     from unets.prediction.pipeline import predict_experiments
     from unets.submission.submission import write_submission
 
-    project = write_competition(tmp_path_factory.mktemp("predicted"), num_groups=4, kaggle="tiny-masks")
     config = EnsembleConfig(
         experiments=tuple(EXPERIMENTS),
         weights=(0.7, 0.3),
         threshold=0.46,
         postprocessing=Postprocessing(blur_px=1.5, max_hole_px=20, max_components=3, min_area_px=5),
     )
-    for name, value in (EXPERIMENTS | {"ensemble": config}).items():
-        variable = "ENSEMBLE" if name == "ensemble" else "EXPERIMENT"
-        (project.configs_dir / f"{name}.py").write_text(f"from unets.config import *\n\n{variable} = {value!r}\n")
+    root, configs = tmp_path_factory.mktemp("predicted"), EXPERIMENTS | {"ensemble": config}
+    project = write_competition(root, configs=configs, num_groups=4, kaggle="tiny-masks")
     dataset = load_dataset(project.configs_dir)
     manifest = read_manifest(project, dataset)
     folds = write_folds(project, manifest, jobs=1)
@@ -201,7 +207,13 @@ def write_maps(
     true_test = read_submission(project.input_dir / "truth" / "test_masks.csv", dataset)
 
     def blur(id_: str, mask_hw: npt.NDArray[np.uint8], strength: float) -> npt.NDArray[np.uint8]:
-        return _blur(mask_hw, dataset, size_hw, strength, get_shift(id_), speck, [seed, *id_.encode()])
+        rng, layers = np.random.default_rng([seed, *id_.encode()]), []
+        for layer in np.moveaxis(cover(mask_hw, len(dataset.classes), size_hw), -1, 0):
+            blurred = cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 1.0)
+            layers.append(blurred + get_shift(id_) + rng.normal(0, strength, size_hw))
+            if speck:
+                layers[-1][-4:, :4] = 255
+        return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
 
     for kind in kinds:
         shutil.rmtree(project.maps_dir(experiment, kind), ignore_errors=True)
@@ -239,25 +251,6 @@ def flip_bit(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 0x10
     path.write_bytes(content)
-
-
-def _blur(
-    mask_hw: npt.NDArray[np.uint8],
-    dataset: DatasetConfig,
-    size_hw: tuple[int, int],
-    noise: float,
-    shift: float,
-    speck: bool,
-    seed: list[int],
-) -> npt.NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    layers = []
-    for layer in np.moveaxis(cover(mask_hw, len(dataset.classes), size_hw), -1, 0):
-        blurred = cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 1.0)
-        layers.append(blurred + shift + rng.normal(0, noise, size_hw))
-        if speck:
-            layers[-1][-4:, :4] = 255
-    return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
 
 
 def blend(maps: Sequence[Any], weights: Sequence[float], full_hw: tuple[int, int]) -> Any:

@@ -41,9 +41,10 @@ def make(*arguments: str, code: int = 0, **environment: str) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
-def read_variables() -> set[str]:
+def read_list(name: str) -> set[str]:
+    """Reads a variable of the Makefile."""
     text = (ROOT / "Makefile").read_text()
-    return set(re.search(r"^VARIABLES := ((?:.*\\\n)*.*)", text, flags=re.MULTILINE)[1].replace("\\", "").split())  # type: ignore[index]
+    return set(re.search(rf"^{name} +:= ((?:.*\\\n)*.*)", text, flags=re.MULTILINE)[1].replace("\\", "").split())  # type: ignore[index]
 
 
 def test_make_alone_prints_every_target_in_the_order_of_the_flow() -> None:
@@ -51,8 +52,7 @@ def test_make_alone_prints_every_target_in_the_order_of_the_flow() -> None:
     assert said == make("help") and max(map(len, said.splitlines())) <= 80
     groups = re.findall(r"^([a-z]+)$", said, flags=re.MULTILINE)
     assert groups == ["start", "data", "train", "evaluate", "submit", "use", "develop"]
-    text = (ROOT / "Makefile").read_text()
-    stages = set(re.search(r"^STAGES +:= ((?:.*\\\n)*.*)", text, flags=re.MULTILINE)[1].replace("\\", "").split())  # type: ignore[index]
+    stages = read_list("STAGES")
     for target in {*stages, "setup", "test", "lint"}:
         assert re.search(rf"^  {target} +\S", said, flags=re.MULTILINE), target
     assert stages | {"mask", "info", "labels", "serve"} == {command.name for command in load_app().registered_commands}
@@ -69,7 +69,7 @@ def test_every_option_is_a_variable_and_the_other_way_round() -> None:
     }
     # Of `unets mask`, `serve`, `labels`; of another repository.
     no_target = {"CUTOUT", "OVERLAY", "AS_STORED", "OVERWRITE", "BACKGROUND", "FORMAT", "PORT", "ROOT"}
-    assert found - no_target == read_variables() - {"TORCH_PYTHON"}
+    assert found - no_target == read_list("VARIABLES") - {"TORCH_PYTHON"}
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -90,14 +90,9 @@ def test_variables_of_the_environment_count_but_for_the_machine_s_name(venv: Pat
 @pytest.mark.parametrize(
     ("word", "near"),
     [
-        ("COMPETITON=x", "COMPETITION"),
-        ("competition=x", "COMPETITION"),
-        ("EPOCHS=3", "SET=training.epochs=..."),
-        ("BATCH_SIZE=3", "SET=data.batch_size=..."),
-        ("ANEW=1", None),
-        ("FOLDS=1", "FOLD"),
-        ("MESAGE=a", "MESSAGE"),
-        ("a'`touch${IFS}hacked`'=1", None),
+        *(("COMPETITON=x", "COMPETITION"), ("competition=x", "COMPETITION"), ("FOLDS=1", "FOLD")),
+        *(("EPOCHS=3", "SET=training.epochs=..."), ("BATCH_SIZE=3", "SET=data.batch_size=...")),
+        *(("ANEW=1", None), ("a'`touch${IFS}hacked`'=1", None)),
     ],
 )
 def test_an_unknown_variable_names_the_nearest(word: str, near: str | None) -> None:

@@ -91,18 +91,6 @@ def test_masks_are_made_and_kept(plant_run: Plant, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.usefixtures("without_keras")
-def test_labels_are_written_to_be_corrected(
-    plant_run: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save(tmp_path / "photos" / "a.png")
-    assert run("labels", plant_run(), tmp_path / "photos", "--out", tmp_path / "out", "--format", "yolo") == 1
-    assert run("labels", plant_run(), tmp_path / "photos", "--out", tmp_path / "out") == 0
-    assert "next: correct them, then `unets new" in capsys.readouterr().out
-    names = ["1_a.json", "1_a.png", "classes.txt", "labels.csv"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-
-
-@pytest.mark.usefixtures("without_keras")
 def test_photos_at_fault_are_named_and_end_with_1(
     plant_run: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +105,28 @@ def test_photos_at_fault_are_named_and_end_with_1(
     assert (tmp_path / "out" / "a.png").exists()
 
 
+def test_it_is_installed_as_a_command(tmp_path: Path) -> None:
+    """Anywhere, and without colours or notes that nobody asked for."""
+    env = {**os.environ, "NO_COLOR": "1"}
+    for program in ([str(Path(sys.executable).parent / "unets")], [sys.executable, "-m", "unets"]):
+        if not Path(program[0]).exists():
+            pytest.skip("the package was installed before it had a command: `make setup`")
+        done = subprocess.run([*program, "--version"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"unets {__version__}\n", "")
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_labels_are_written_to_be_corrected(
+    plant_run: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("labels", plant_run(), save(tmp_path / "photos" / "a.png").parent, "--out", tmp_path / "out")
+    assert run(*given, "--format", "yolo") == 1
+    assert run(*given) == 0
+    assert "next: correct them, then `unets new" in capsys.readouterr().out
+    names = ["1_a.json", "1_a.png", "classes.txt", "labels.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
 def test_what_is_mistyped_is_told_before_keras_is_loaded(
     plant_run: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,23 +138,10 @@ def test_what_is_mistyped_is_told_before_keras_is_loaded(
 
 def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    monkeypatch.setattr(startup, "find_spec", lambda _: None)
-    with pytest.raises(
-        InputError, match=r"must have a backend. .* `pip install '\.\[tensorflow\]'` in the folder of unets"
+    for there, wanted in (
+        (None, r"must have a backend. .* `pip install '\.\[tensorflow\]'` in the folder of unets"),
+        ("jax", "KERAS_BACKEND=jax uses what is there"),
     ):
-        startup.load_backend()
-    monkeypatch.setattr(startup, "find_spec", lambda name: name == "jax" or None)
-    with pytest.raises(InputError, match="KERAS_BACKEND=jax uses what is there"):
-        startup.load_backend()
-
-
-def test_it_is_installed_as_a_command(tmp_path: Path) -> None:
-    """Anywhere, and without colours or notes that nobody asked for."""
-    env = {**os.environ, "NO_COLOR": "1"}
-    for program in ([str(Path(sys.executable).parent / "unets")], [sys.executable, "-m", "unets"]):
-        if not Path(program[0]).exists():
-            pytest.skip("the package was installed before it had a command: `make setup`")
-        done = subprocess.run(
-            [*program, "--version"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"unets {__version__}\n", "")
+        monkeypatch.setattr(startup, "find_spec", lambda name, there=there: name == there or None)
+        with pytest.raises(InputError, match=wanted):
+            startup.load_backend()

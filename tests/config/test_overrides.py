@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unets.config import ExperimentConfig, list_fields, load_experiment, name_experiment
+from unets.config import ExperimentConfig, load_experiment, name_experiment
 from unets.config.overrides import override
 from unets.errors import InputError
 
@@ -94,9 +94,3 @@ def test_overrides_of_a_file_are_checked_together(tmp_path: Path) -> None:
         load_experiment(tmp_path, "unet+training.keep=last+training.patience=3")
     with pytest.raises(InputError, match=r"`--exp` must be one of unet\. Received: unit; did you mean unet\?"):
         load_experiment(tmp_path, "unit+training.epochs=1")
-
-
-def test_every_field_has_a_path() -> None:
-    fields = list_fields()
-    assert {"training.epochs", "data.size_hw", "data.augment.hflip", "model.depth", "folds"} <= set(fields)
-    assert "data" not in fields

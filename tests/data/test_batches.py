@@ -40,10 +40,8 @@ class NumberReader:
 
 
 def read_samples(batches: Batches, workers: int = 1) -> dict[int, bytes]:
-    """Reads an epoch, in threads and backwards where there are several; returns image and target by index."""
-    numbers = list(range(len(batches)))
-    if workers > 1:
-        numbers.reverse()
+    """Reads an epoch backwards, in threads; returns image and target by index."""
+    numbers = range(len(batches))[::-1]
     with ThreadPoolExecutor(workers) as pool:
         read = list(pool.map(batches.__getitem__, numbers))
     return {
@@ -152,10 +150,8 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
 
     wanted = read(1)
     assert sorted(wanted) == list(range(12))
-    assert read(1, workers=3) == wanted
-    assert read(1, batch_size=6) == wanted
-    assert read(1, batch_size=1) == wanted
-    assert read(1, shuffle=False) == wanted
+    for options in ({"workers": 3}, {"batch_size": 6}, {"batch_size": 1}, {"shuffle": False}):
+        assert read(1, **options) == wanted
     crops = read(1, crop_hw=(20, 24))
     assert crops == read(1, crop_hw=(20, 24), batch_size=3) and {len(crop) for crop in crops.values()} == {20 * 24 * 5}
     fewer = read(1, indices=[2, 3, 5, 7], batch_size=2)

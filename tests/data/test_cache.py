@@ -15,13 +15,7 @@ from PIL import Image
 
 from unets.config import load_dataset
 from unets.data import cache
-from unets.data.cache import (
-    DiskReader,
-    PairReader,
-    choose_kind,
-    choose_shared_kind,
-    open_reader,
-)
+from unets.data.cache import DiskReader, PairReader, choose_kind, choose_shared_kind, open_reader
 from unets.data.files import hash_content
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
@@ -52,13 +46,6 @@ def list_caches(cache_dir: Path) -> list[Path]:
     return [path for path in cache_dir.iterdir() if path.is_dir()]
 
 
-def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, size_hw: Any = None) -> Any:
-        raise AssertionError(f"{path} was decoded again")
-
-    monkeypatch.setattr(cache, "read_image", refuse)
-
-
 @pytest.mark.parametrize("kind", ["none", "ram", "disk", "auto"])
 def test_every_kind_gives_equal_pairs(manifest: Manifest, tmp_path: Path, kind: str) -> None:
     reader = open_kind(manifest, kind, tmp_path / "cache")
@@ -68,39 +55,29 @@ def test_every_kind_gives_equal_pairs(manifest: Manifest, tmp_path: Path, kind: 
     check_equal(reader, manifest)
 
 
-def test_a_cache_on_disk_is_shared(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_kind(manifest, "disk", tmp_path / "cache")
-    with monkeypatch.context() as patched:
-        refuse_to_read(patched)
-        again = open_kind(manifest, "disk", tmp_path / "cache")
-        with pytest.raises(AssertionError, match="was decoded again"):  # the test can fail: another size is read again
-            open_reader(manifest.train, manifest.dataset, (40, 60), "disk", tmp_path / "cache")
-    check_equal(again, manifest)
-
-
-@pytest.mark.parametrize("field", ["image_hash", "mask_hash"])
-def test_changed_bytes_are_read_again(manifest: Manifest, tmp_path: Path, field: str) -> None:
-    open_kind(manifest, "disk", tmp_path / "cache")
-    sample = manifest.train[2]
-    path = sample.image_path if field == "image_hash" else sample.mask_paths[0]
-    shape = (64, 96, 3) if field == "image_hash" else (64, 96)
-    Image.fromarray(np.full(shape, 2, dtype=np.uint8)).save(path)
-    changed = (*manifest.train[:2], replace(sample, **{field: hash_content(path)}), *manifest.train[3:])
-    now = replace(manifest, train=changed)
-    reader = open_kind(now, "disk", tmp_path / "cache")
-    if field == "mask_hash":
-        np.testing.assert_array_equal(reader[2][1][..., 1], 255)
-    check_equal(reader, now)
-
-
-def test_what_other_code_has_read_is_read_again(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("changed", ["nothing", "image_hash", "mask_hash", "code"])
+def test_a_cache_is_shared_until_bytes_or_code_change(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     open_kind(manifest, "disk", tmp_path / "cache")
     (before,) = list_caches(tmp_path / "cache")
-    monkeypatch.setattr(cache, "hash_code", lambda *_: "of another version")
-    check_equal(open_kind(manifest, "disk", tmp_path / "cache"), manifest)
-    assert before not in list_caches(tmp_path / "cache")
+    sample, read, decoded = manifest.train[2], cache.read_image, list[str]()
+    monkeypatch.setattr(cache, "read_image", lambda *given: decoded.append(given[0].id) or read(*given))
+    if changed == "code":
+        monkeypatch.setattr(cache, "hash_code", lambda *_: "of another version")
+    elif changed != "nothing":
+        path, shape = {
+            "image_hash": (sample.image_path, (64, 96, 3)),
+            "mask_hash": (sample.mask_paths[0], (64, 96)),
+        }[changed]
+        Image.fromarray(np.full(shape, 2, dtype=np.uint8)).save(path)
+        other = replace(sample, **{changed: hash_content(path)})
+        manifest = replace(manifest, train=(*manifest.train[:2], other, *manifest.train[3:]))
+    reader = open_kind(manifest, "disk", tmp_path / "cache")
+    assert len(decoded) == (0 if changed == "nothing" else 6)
+    assert (before in list_caches(tmp_path / "cache")) == (changed == "nothing")
+    check_equal(reader, manifest)
+    assert changed != "mask_hash" or (reader[2][1][..., 1] == 255).all()
 
 
 def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> None:

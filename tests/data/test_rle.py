@@ -102,11 +102,6 @@ def test_faulty_run_lengths(rle: str, message: str) -> None:
     assert message in str(error.value) and str(error.value).startswith("`rle` must")
 
 
-def test_only_masks_of_two_axes() -> None:
-    with pytest.raises(ValueError, match=r"`mask_hw` must have two axes. Received: shape=\(2, 2, 1\)"):
-        encode_rle(np.zeros((2, 2, 1), dtype=np.uint8))
-
-
 @given(st.lists(st.integers(0, 2**24 - 1), max_size=4))
 def test_the_union_of_run_lengths_is_that_of_masks(numbers: list[int]) -> None:
     masks = [np.array([number >> bit & 1 for bit in range(24)], dtype=np.uint8).reshape(4, 6) for number in numbers]

@@ -1,12 +1,13 @@
-"""Masks as every stage reads them, and soft targets worked by hand."""
+"""Masks as every stage reads them, soft targets and weights of images worked by hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from unets.config import DatasetConfig, MasksSource
+from unets.config import DatasetConfig, MasksSource, load_dataset
 from unets.data.samples import (
     IGNORE,
     Sample,
@@ -18,7 +19,10 @@ from unets.data.samples import (
     read_mask,
     read_soft_target,
 )
+from unets.data.sampling import weigh_samples
+from unets.dataset.manifest import import_data, read_manifest
 from unets.errors import InputError
+from unets.store.paths import Project
 
 TWO = DatasetConfig(
     classes=("sky", "road"),
@@ -82,3 +86,21 @@ def test_the_size_is_the_declared_one_or_the_images(tmp_path: Path) -> None:
     assert read_full_size(sample, DatasetConfig()) == (2, 4)
     assert read_full_size(sample, DatasetConfig(size_hw=(1280, 1918))) == (1280, 1918)
     assert read_image(sample, (1, 2)).shape == (1, 2, 3)
+
+
+def test_weights_of_samples(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=2, num_views=2, classes=("car", "bus"), mask_format="png")
+    dataset = load_dataset(project.configs_dir)
+    for sample, value in zip(read_manifest(project, dataset).train, (0, 1, 2), strict=False):  # the fourth keeps both
+        Image.fromarray(np.full((64, 96), value, dtype=np.uint8)).save(sample.mask_paths[0])
+    import_data(project, dataset)
+    samples = read_manifest(project, dataset).train
+    # none, car, bus each 1 of 4 images or 2 of 4: 1, 1/2, 1/2, 1/2
+    weights = weigh_samples(samples, dataset, "class", jobs=2)
+    np.testing.assert_allclose(weights, np.array([1, 1 / 2, 1 / 2, 1 / 2]) / 2.5)  # type: ignore[arg-type]
+    weights = weigh_samples(samples[1:], dataset, "group")
+    np.testing.assert_allclose(weights, [1 / 2, 1 / 4, 1 / 4])  # type: ignore[arg-type]
+    # all equal: nothing to balance, and every image is to be seen once
+    assert weigh_samples(samples, dataset, "group") is None
+    assert weigh_samples(samples[1:3], dataset, "class") is None
+    assert weigh_samples(samples, dataset, "none") is None

@@ -42,42 +42,32 @@ def models_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plant_run(models_dir: Path) -> Callable[..., Path]:
-    """Writes a run folder: `plant_run("unet_a", 0, experiment=..., dataset=..., is_finished=...)`."""
+    """Writes a run folder: `plant_run("unet_a", 0, experiment=..., dataset=..., is_finished=..., weights=...)`."""
 
-    def plant(
-        name: str = "unet_a",
-        fold: int = 0,
-        *,
-        experiment: ExperimentConfig = EXPERIMENT,
-        dataset: DatasetConfig = DATASET,
-        is_finished: bool = True,
-        weights: bytes | None = None,
-    ) -> Path:
+    def plant(name: str = "unet_a", fold: int = 0, **fields: Any) -> Path:
         project = Project.below(models_dir.parents[1], models_dir.name)
-        metrics = {"is_finished": is_finished, "best_dice": 0.9 + fold / 100}
-        return write_run(
-            project, name, fold, experiment, dataset, weights=weights or f"{name} {fold}".encode(), **metrics
-        )
+        given = {"experiment": EXPERIMENT, "dataset": DATASET, "weights": f"{name} {fold}".encode()}
+        return write_run(project, name, fold, **given | {"best_dice": 0.9 + fold / 100} | fields)
 
     return plant
 
 
 @pytest.fixture
-def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
-    """Writes an ensemble's json for runs that are there: `plant_ensemble({"unet_a": 0.75, "unet_b": 0.25})`."""
+def plant_ensemble(models_dir: Path, plant_run: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes an ensemble's json, and runs that are not there: `plant_ensemble({"unet_a": 0.75, "unet_b": 0.25})`."""
 
     def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1)) -> Path:
-        ensemble = build_ensemble(
-            weights,
-            threshold=0.44,
-            postprocessing={"max_components": 1},
-            folds=tuple(folds),
-            score=Interval(mean=0.9, low=0.8, high=0.95),
-        )
+        steps = {"threshold": 0.44, "postprocessing": {"max_components": 1}}
+        ensemble = build_ensemble(weights, folds=tuple(folds), score=Interval(mean=0.9, low=0.8, high=0.95), **steps)
         members = []
         for member in ensemble.members:
-            paths = {fold: models_dir / member.experiment / f"fold{fold}" / "net.weights.h5" for fold in folds}
-            made_by = fingerprint_nets(EXPERIMENT, DATASET.classes, {fold: hash_file(paths[fold]) for fold in folds})
+            hashes = {}
+            for fold in folds:
+                path = models_dir / member.experiment / f"fold{fold}" / "net.weights.h5"
+                if not path.exists():
+                    plant_run(member.experiment, fold)
+                hashes[fold] = hash_file(path)
+            made_by = fingerprint_nets(EXPERIMENT, DATASET.classes, hashes)
             members.append(member.model_copy(update={"fingerprint": made_by}))
         path = models_dir / "ensemble.json"
         path.write_text(ensemble.model_copy(update={"members": tuple(members)}).to_json())

@@ -206,14 +206,6 @@ def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run_one(PIPE, PIPE)
 
 
-def test_the_fingerprint_is_of_what_decides_masks() -> None:
-    card = Bright().card
-    usual = Usual(num_images=9, area=(0.2, 0.3), confidence=0.9)
-    told = {"name": "other", "origin": None, "usual": usual}
-    assert card.fingerprint == card.model_copy(update=told).fingerprint
-    assert card.fingerprint != card.model_copy(update={"channels": "grey"}).fingerprint
-
-
 def test_a_full_disk_ends_it(tmp_path: Path) -> None:
     path, limits = save(tmp_path / "x.png", draw()), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))

@@ -51,11 +51,11 @@ def test_outputs_are_not_taken_for_images(root: Path) -> None:
     assert [str(task.image_path) for task in plan("a", out="a/out")] == ["a/sub/y.PNG", "a/x.jpg"]
 
 
-@pytest.mark.parametrize("given", ["b", "b/x.png"])
-def test_an_image_is_never_written_over(root: Path, given: str) -> None:
+def test_an_image_is_never_written_over(root: Path) -> None:
     (root / "b" / "x.jpg").rename(root / "b" / "x.png")
-    with pytest.raises(InputError, match="`--out` must be another folder"):
-        plan(given, out="b")
+    for given in ("b", "b/x.png"):
+        with pytest.raises(InputError, match="`--out` must be another folder"):
+            plan(given, out="b")
 
 
 @pytest.mark.parametrize(

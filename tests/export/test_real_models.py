@@ -55,22 +55,17 @@ def port(weights: Path, experiment: ExperimentConfig, dataset: DatasetConfig = O
 
 
 @pytest.fixture(scope="module")
-def project(predicted: Project) -> Project:
-    return predicted
-
-
-@pytest.fixture(scope="module")
-def model_path(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_path(predicted: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("file") / "tiny.safetensors"
-    write_model_file(open_model(project.ensemble_path("ensemble")), path)
+    write_model_file(open_model(predicted.ensemble_path("ensemble")), path)
     return path
 
 
-def test_the_mask_of_a_test_photo_is_that_of_the_submission(project: Project, model_path: Path, tmp_path: Path) -> None:
-    dataset = load_dataset(project.configs_dir)
-    submitted = read_submission(project.submission_path("ours"), dataset)
+def test_the_mask_of_an_image_is_that_of_the_submission(predicted: Project, model_path: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(predicted.configs_dir)
+    submitted = read_submission(predicted.submission_path("ours"), dataset)
     wanted = Wanted(cutout=True, overlay=True)
-    outcome = mask_folder(open_model(model_path), [project.input_dir / "test"], tmp_path / "out", wanted)
+    outcome = mask_folder(open_model(model_path), [predicted.input_dir / "test"], tmp_path / "out", wanted)
     assert len(outcome.masked) == len(submitted) == 8
     shares = []
     for id_, (rle,) in submitted.items():
@@ -81,12 +76,12 @@ def test_the_mask_of_a_test_photo_is_that_of_the_submission(project: Project, mo
     assert 0.02 < np.mean(shares) < 0.98 and np.std(shares) > 0  # masks of which something could be seen to differ
 
 
-def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, model_path: Path) -> None:
-    source = open_model(project.ensemble_path("ensemble"))
+def test_a_model_file_has_the_bits_of_what_it_was_made_of(predicted: Project, model_path: Path) -> None:
+    source = open_model(predicted.ensemble_path("ensemble"))
     found, expected = load_model(model_path), TrainedModel(source.card, source.weights, 1)
     assert found.card.fingerprint == source.card.fingerprint
     assert found.card.origin is not None and "keras" in found.card.origin.versions
-    image = ImageFile(sorted((project.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
+    image = ImageFile(sorted((predicted.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
     np.testing.assert_array_equal(found.probs(image), expected.probs(image))
     np.testing.assert_array_equal(found.mask(image), expected.mask(image))
     again = model_path.with_name("again.safetensors")
@@ -96,10 +91,10 @@ def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, mode
     }
 
 
-def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Project) -> None:
+def test_the_public_api_does_what_the_readme_shows(model_path: Path, predicted: Project) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (found for found in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "load_model" in found)
-    photo = sorted((project.input_dir / "test").iterdir())[0]
+    photo = sorted((predicted.input_dir / "test").iterdir())[0]
     for function, path in (("load_model", model_path), ("mask", photo)):
         block, count = re.subn(rf'{function}\("[^"]+"\)', f"{function}({str(path)!r})", block)
         assert count == 1
@@ -120,30 +115,19 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
         model.mask(np.zeros((4, 4)))
 
 
-def test_usual_masks_are_those_of_out_of_fold_images(project: Project) -> None:
-    usual = find_usual(project, load_dataset(project.configs_dir), "ensemble")
+def test_usual_masks_are_those_of_out_of_fold_images(predicted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(predicted.configs_dir)
+    usual = find_usual(predicted, dataset, "ensemble")
     assert usual is not None and usual.num_images == 16
     assert 0 <= usual.area[0] < usual.area[1] <= 1 and 0 < usual.confidence < 1
-    assert find_usual(project, load_dataset(project.configs_dir), "unet_none") is None
-
-
-def test_a_single_image_tells_nothing_of_what_is_usual(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = load_dataset(project.configs_dir)
-    prediction = open_prediction(project, dataset, "ensemble")
-    one = replace(prediction, recipes=dict([*prediction.recipes.items()][:1]))
-    monkeypatch.setattr("unets.export.oof.open_prediction", lambda *_: one)
-    assert find_usual(project, dataset, "ensemble") is None
-    folds = {id_: int(index > 0) for index, id_ in enumerate(prediction.recipes)}
-    monkeypatch.setattr("unets.export.oof.read_folds", lambda *_: folds)
-    found = find_oof_images(project, dataset, 3, 0, (37, 50))
-    assert (found.total, len(found.calibration)) == (1, 0)
-
-
-def test_of_few_images_the_usual_range_is_wider() -> None:
-    areas = np.linspace(0.1, 0.2, 7)
-    low, high = find_range(areas)
+    assert find_usual(predicted, dataset, "unet_none") is None
+    low, high = find_range(np.linspace(0.1, 0.2, 7))  # of few images it is wider
     assert 0 < low < 0.06 and 0.3 < high < 0.5
     assert find_range(np.linspace(0, 1, 1001)) == (0.005, 0.995)  # of many: the percentiles
+    prediction = open_prediction(predicted, dataset, "ensemble")
+    one = replace(prediction, recipes=dict([*prediction.recipes.items()][:1]))
+    monkeypatch.setattr("unets.export.oof.open_prediction", lambda *_: one)
+    assert find_usual(predicted, dataset, "ensemble") is None  # a single image tells nothing
 
 
 def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) -> None:
@@ -197,11 +181,6 @@ for path in Path().glob("*.keras"):
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), probs, atol=1e-6, err_msg=name)
 
 
-def needs(format_: str) -> None:
-    for package in FORMATS[format_]:
-        pytest.importorskip(package)
-
-
 def draw_photos(size_hw: tuple[int, int], count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
@@ -209,11 +188,11 @@ def draw_photos(size_hw: tuple[int, int], count: int) -> list[np.ndarray]:
 
 
 def test_other_programs_compute_the_same_and_the_snippets_of_the_docs_open_them(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predicted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for format_ in FORMATS:
-        needs(format_)
-    net = port(project.run_dir("unet_b", 0) / "net.weights.h5", EXPERIMENTS["unet_b"])
+    for package in {package for packages in FORMATS.values() for package in packages}:
+        pytest.importorskip(package)
+    net = port(predicted.run_dir("unet_b", 0) / "net.weights.h5", EXPERIMENTS["unet_b"])
     files = write_program_files(net, tmp_path / "unet_fold0", tuple(FORMATS), draw_photos((48, 48), 8))
     photos = draw_photos((48, 48), 3)
     rows = compare_files(net, files, SampleImages(images=[(image, None) for image in photos], total=3))
@@ -232,16 +211,16 @@ def test_other_programs_compute_the_same_and_the_snippets_of_the_docs_open_them(
         np.testing.assert_allclose(np.asarray(names["probs"]), found[0]["probs"], atol=0.02, err_msg=snippet)
 
 
-def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(project: Project, tmp_path: Path) -> None:
-    dataset = load_dataset(project.configs_dir).model_copy(update={"metric": "iou"})
-    manifest = read_manifest(project, dataset)
-    fold_of = read_folds(project.folds_path, manifest)
+def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(predicted: Project, tmp_path: Path) -> None:
+    dataset = load_dataset(predicted.configs_dir).model_copy(update={"metric": "iou"})
+    manifest = read_manifest(predicted, dataset)
+    fold_of = read_folds(predicted.folds_path, manifest)
     shown = [read_image(sample, (37, 50)) for sample in manifest.train if fold_of[sample.id] == 1]
-    trial = find_oof_images(project, dataset, 3, 1, (37, 50))
+    trial = find_oof_images(predicted, dataset, 3, 1, (37, 50))
     assert all(any(np.array_equal(image, own) for own in shown) for image, _ in trial.images)
     assert trial.total == 3 and len(trial.calibration) == 4
-    source = open_model(project.run_dir("unet_a", 1))
-    paths = export_models([source], tmp_path, ["model", "keras"], partial(find_oof_images, project, dataset, 3))
+    source = open_model(predicted.run_dir("unet_a", 1))
+    paths = export_models([source], tmp_path, ["model", "keras"], partial(find_oof_images, predicted, dataset, 3))
     assert [path.name for path in paths] == ["unet_a_fold1.safetensors", "unet_a_fold1.keras", "export.md"]
     header, *_, row = (tmp_path / "export.md").read_text().splitlines()
     name, kind, _, _, _, images, iou, change = (cell.strip() for cell in row.strip("|").split("|"))

@@ -62,14 +62,14 @@ def test_an_image_is_answered_with_its_pictures(server: int) -> None:
 
 
 def test_what_is_no_image_is_told(server: int) -> None:
-    status, found = ask(server, "POST", "/mask", b"no image")
-    assert status == 422 and found["error"].startswith("the image must be")
-    status, found = ask(server, "POST", "/mask", encode(draw())[:90])
-    assert status == 422 and "/tmp" not in found["error"]
-    assert ask(server, "POST", "/mask", b"")[0] == 422
-    large = np.zeros((7200, 7200), dtype=np.uint8)
-    status, found = ask(server, "POST", "/mask", encode(large))
-    assert status == 422 and "must have 50,000,000 pixels at most. Received: 7200 x 7200" in found["error"]
+    for content, wanted in (
+        (b"", ""),
+        (b"no image", "the image must be"),
+        (encode(draw())[:90], ""),
+        (encode(np.zeros((7200, 7200), dtype=np.uint8)), "must have 50,000,000 pixels at most. Received: 7200 x 7200"),
+    ):
+        status, found = ask(server, "POST", "/mask", content)
+        assert status == 422 and wanted in found["error"] and "/tmp" not in found["error"]
     assert ask(server, "POST", "/mask", encode(draw()))[0] == 200  # it goes on
 
 

@@ -14,7 +14,7 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.
 settings.register_profile(
     "fuzz",
     deadline=None,
-    max_examples=NUM_EXAMPLES or 25,
+    max_examples=NUM_EXAMPLES or 12,
     derandomize=not NUM_EXAMPLES,
     database=None,
     suppress_health_check=_SLOW,

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -57,10 +56,3 @@ def refusing(path: Path) -> Iterator[None]:
 def find_strangers(root: Path, known: set[Path]) -> set[Path]:
     """Returns what lies beside the folders that a command may write to."""
     return {path for path in root.iterdir() if path not in known}
-
-
-def exit_code(call: Callable[[], object]) -> int:
-    """Runs a command in this process; anything but an exit fails the test."""
-    with pytest.raises(SystemExit) as ended:
-        call()
-    return int(ended.value.code or 0)

@@ -28,7 +28,6 @@ from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file
 from unets.prediction.maps import check_shard, encode_map, open_maps, write_shard
-from unets.store.parts import read_part, write_part
 from unets.store.run_folder import read_metrics, read_snapshot, take_snapshot
 from unets.store.runs import read_csv, read_json_lines
 from unets.store.tensors import TensorFile, write_tensors
@@ -56,11 +55,6 @@ def encode(array: np.ndarray, ending: str) -> bytes:
     return content.getvalue()
 
 
-def name_hash(content: bytes) -> str:
-    """As a table of images has it."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def damage_file(path: Path, content: bytes, damage: Callable[[bytes], bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -82,7 +76,7 @@ def test_an_image_is_read_or_named(tmp_path: Path, ending: str, damage: Callable
             assert image.shape == (12, 20, 3) and image.dtype == np.uint8
     # Where its hash is known, it is the image that was imported, or none.
     with refusing(path):
-        read_image(Sample(id="a", group="a", view=None, image=str(path), image_hash=name_hash(whole)))
+        read_image(Sample(id="a", group="a", view=None, image=str(path), image_hash=hashlib.sha256(whole).hexdigest()))
         assert path.read_bytes() == whole
 
 
@@ -94,7 +88,8 @@ def test_a_mask_is_read_or_named(tmp_path: Path, ending: str, damage: Callable[[
     path = damage_file(tmp_path / f"mask.{ending}", whole, damage)
     with refusing(path):
         assert read_values(path).ndim in (2, 3)
-    sample = Sample(id="a", group="a", view=None, image="i", masks=(str(path),), mask_hash=name_hash(whole))
+    digest = hashlib.sha256(whole).hexdigest()
+    sample = Sample(id="a", group="a", view=None, image="i", masks=(str(path),), mask_hash=digest)
     with refusing(path):
         np.testing.assert_array_equal(read_mask(sample), MASK)
 
@@ -112,15 +107,6 @@ def test_a_zip_s_members_are_whole_or_named(tmp_path: Path, method: int, damage:
         for name in list_members(path):
             with refusing(path):
                 assert read_bytes(path / name) in (PIXELS.tobytes(), RLE.encode())
-
-
-def read_part_whole(path: Path) -> None:
-    assert gzip.decompress(read_part(path, fingerprint="ab12")) == b"a,1 2\n"
-
-
-def write_part_whole(folder: Path) -> bytes:
-    write_part(folder / "whole.part", "a,1 2\n", fingerprint="ab12")
-    return (folder / "whole.part").read_bytes()
 
 
 def check_valid(path: Path) -> None:
@@ -143,7 +129,7 @@ FOLDS = "".join(f"{sample.id},{sample.group},{int(sample.group[1]) % 2}\n" for s
 TABLE = "id,split,image,mask,group,view\n" + "".join(f"c{n},train,{n}.png,m.png|n.png,g,\n" for n in range(4))
 FILES = "file,is,hash,stamp\n" + "".join(f"{n}.png,image,1-00000000,1:1\n" for n in range(4))
 # A name, a whole file's bytes, and what reads it.
-READERS: dict[str, tuple[bytes | Callable[[Path], bytes], Callable[[Path], object]]] = {
+READERS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
     "masks.csv": (ROWS, lambda path: read_submission(path, DatasetConfig())),
     "masks.csv.gz": (gzip.compress(ROWS), lambda path: read_submission(path, DatasetConfig())),
     "mine.csv": (ROWS, check_valid),
@@ -157,7 +143,6 @@ READERS: dict[str, tuple[bytes | Callable[[Path], bytes], Callable[[Path], objec
         lambda path: read_snapshot(path.parent),
     ),
     "stages.jsonl": (b'{"stage": "train", "seconds": 1.5}\n' * 3, read_json_lines),
-    "00000.part": (write_part_whole, read_part_whole),
 }
 
 
@@ -166,8 +151,7 @@ READERS: dict[str, tuple[bytes | Callable[[Path], bytes], Callable[[Path], objec
 @fuzzed
 def test_a_table_or_record_is_read_or_named(tmp_path: Path, name: str, damage: Callable[[bytes], bytes]) -> None:
     whole, read = READERS[name]
-    content = whole if isinstance(whole, bytes) else whole(tmp_path)
-    path = damage_file(tmp_path / "unet" / "fold0" / name, content, damage)
+    path = damage_file(tmp_path / "unet" / "fold0" / name, whole, damage)
     with refusing(path):
         read(path)
 

@@ -10,42 +10,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unets.config import EnsembleConfig
 from unets.store.paths import Project
 from unets.submission.submission import write_submission
 
 from .. import run_unets
-from ..pages.conftest import leave_trained
+from ..pages.conftest import GIVEN, leave_trained
 from ..trained_competition import write_maps
 from .damage import damages, find_strangers, fuzzed
 
 COMMANDS = (
-    ("summary",),
-    ("runs",),
-    ("compare", "a", "b"),
-    ("ensemble",),
-    ("submission",),
-    ("check-submission",),
-    ("score",),
-    ("report", "--top", "1"),
-    ("data",),
-    ("check",),
-    ("split",),
+    *((name,) for name in ("summary", "runs", "ensemble", "submission", "check-submission", "score", "data", "check")),
+    *(("split",), ("compare", "a", "b"), ("report", "--top", "1")),
 )
-ENSEMBLE = """from unets.config import EnsembleConfig, Postprocessing
-
-ENSEMBLE = EnsembleConfig(
-    experiments=("a", "b"), weights="equal", threshold=0.5, postprocessing=Postprocessing()
-)
-"""
 
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Path:
     """The folder of a pipeline that has ended; its nets were never trained."""
     root = tmp_path_factory.mktemp("left")
-    project = write_competition(root, num_groups=4, num_test_groups=1, num_views=2, size_hw=(32, 48))
-    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
-    project, dataset = leave_trained(project)
+    configs = {"ensemble": EnsembleConfig(experiments=("a", "b"), **GIVEN)}
+    sizes = {"num_groups": 4, "num_test_groups": 1, "num_views": 2, "size_hw": (32, 48)}
+    project, dataset = leave_trained(write_competition(root, configs=configs, **sizes))
     for seed, name in enumerate("ab"):
         write_maps(project, dataset, name, seed=seed, kinds=("test",))
     write_submission(project, dataset, jobs=1)
@@ -111,12 +97,8 @@ def test_a_damaged_file_is_named_and_nothing_is_wrong_in_silence(
 @pytest.mark.parametrize(
     ("command", "gone"),
     [
-        (("import",), "models/tiny/samples.csv"),
-        (("check",), "models/tiny/checked.jsonl"),
-        (("split",), "models/tiny/folds.csv"),
-        (("ensemble",), "models/tiny/ensemble.json"),
-        (("submission",), ""),
-        (("report", "--top", "1"), ""),
+        *((("import",), "samples.csv"), (("check",), "checked.jsonl"), (("split",), "folds.csv")),
+        *((("ensemble",), "ensemble.json"), (("submission",), ""), (("report", "--top", "1"), "")),
         (("data", "--sheet"), ""),
     ],
 )
@@ -126,7 +108,7 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(
     root = tmp_path / "root"
     shutil.copytree(left, root)
     if gone:
-        (root / gone).unlink(missing_ok=True)
+        (root / "models" / "tiny" / gone).unlink(missing_ok=True)
     words = [*command, *([str(root / "sheet.jpg")] if "--sheet" in command else [])]
     before = {path: path.read_bytes() for path in root.rglob("*.csv.gz")}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

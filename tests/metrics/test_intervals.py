@@ -4,9 +4,12 @@ import pytest
 from unets.metrics.intervals import Interval, bootstrap_mean, find_p_value, find_percentiles, note_few_groups
 
 
-def test_the_mean_is_over_photos() -> None:
-    # two photos of a, one of b: (1 + 2 + 6) / 3 = 3, not the mean over groups (1.5 + 6) / 2 = 3.75
+def test_the_mean_is_over_images_each_of_a_group() -> None:
+    # two images of a, one of b: (1 + 2 + 6) / 3 = 3, not the mean over groups (1.5 + 6) / 2 = 3.75
     assert bootstrap_mean(np.array([1.0, 2.0, 6.0]), ["a", "a", "b"]).mean == 3.0
+    for values, groups in (([], []), ([1.0], ["a", "b"])):
+        with pytest.raises(ValueError, match="`groups` must name one for each"):
+            bootstrap_mean(np.array(values), groups)
 
 
 def test_percentiles_widen_with_few_groups() -> None:
@@ -69,9 +72,3 @@ def test_scores_and_gains_are_written_with_digits_that_tell_them_apart() -> None
 def test_few_groups_are_noted(num_groups: int, expected: str | None) -> None:
     notes = note_few_groups(num_groups)
     assert expected in notes[0] if expected else notes == []
-
-
-@pytest.mark.parametrize("values", [[], [1.0]])
-def test_lengths_must_agree(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="`groups` must name one for each"):
-        bootstrap_mean(np.array(values), ["a", "b"] if values else [])

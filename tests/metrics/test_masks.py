@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from unets.data.samples import IGNORE
 from unets.errors import InputError
 from unets.metrics.masks import dice, find_metric, iou, measure
+from unets.metrics.pixels import count_pixels_of, describe_pixels, sum_counts
 
 
 @pytest.mark.parametrize(
@@ -15,15 +17,8 @@ from unets.metrics.masks import dice, find_metric, iou, measure
     [
         # both 1, truth 2, predicted 3: 2 * 1 / (2 + 3) = 0.4; 1 / (2 + 3 - 1) = 0.25
         ([1, 1, 0, 0, 0], [0, 1, 1, 1, 0], 0.4, 0.25),
-        # both 2, 2, 2: 2 * 2 / 4 = 1; 2 / 2 = 1
-        ([1, 1, 0], [1, 1, 0], 1.0, 1.0),
-        # nothing in common: 0 / 2; 0 / 2
-        ([1, 0], [0, 1], 0.0, 0.0),
-        # both empty: 1 by the rule
-        ([0, 0], [0, 0], 1.0, 1.0),
-        # one empty: 0 / 1
-        ([0, 0], [1, 0], 0.0, 0.0),
-        ([1, 0], [0, 0], 0.0, 0.0),
+        *(([1, 1, 0], [1, 1, 0], 1.0, 1.0), ([0, 0], [0, 0], 1.0, 1.0)),  # both empty: 1 by the rule
+        *(([1, 0], [0, 1], 0.0, 0.0), ([0, 0], [1, 0], 0.0, 0.0), ([1, 0], [0, 0], 0.0, 0.0)),
     ],
 )
 def test_by_hand(truth: list[int], predicted: list[int], dice_wanted: float, iou_wanted: float) -> None:
@@ -118,3 +113,18 @@ def test_over_pixels_images_add_up_before_the_division() -> None:
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="`metric` must be dice, iou"):
         find_metric(name)
+
+
+def test_over_the_pixels_of_all_images() -> None:
+    truth = np.array([[1, 1, 0, 2, IGNORE]], dtype=np.uint8)
+    mask = np.array([[1, 2, 1, 2, 1]], dtype=np.uint8)
+    counts = count_pixels_of(truth, mask, 3)
+    # (both, true, predicted): the last pixel counts nowhere
+    assert counts.tolist() == [[1, 2, 2], [1, 1, 2], [0, 0, 0]]
+    pixels = describe_pixels(sum_counts([counts, counts]), ("a", "b", "c"))
+    assert pixels["classes"] == {"a": {"dice": 0.5, "iou": 2 / 6}, "b": {"dice": 2 / 3, "iou": 0.5}, "c": None}
+    assert pixels["mean_iou"] == pytest.approx((2 / 6 + 0.5) / 2)
+    assert pixels["mean_dice"] == pytest.approx((0.5 + 2 / 3) / 2)
+
+    nothing = np.zeros((2, 2), dtype=np.uint8)  # a class that is nowhere has no mean
+    assert describe_pixels(count_pixels_of(nothing, nothing, 1), ("a",)) == {"classes": {"a": None}}

@@ -6,33 +6,30 @@ from typing import Any
 
 import pytest
 
-from tests.trained_competition import write_maps, write_metrics
+from tests import trained_competition
+from tests.trained_competition import write_config, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, load_dataset
-from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.folds import write_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.pages.report import Report, write_report
 from unets.store.paths import Project
-from unets.store.run_folder import take_snapshot, write_snapshot
 
-GIVEN: dict[str, Any] = {"weights": "equal", "threshold": 0.5}
-CONFIG = "from unets.config import ExperimentConfig\n\nEXPERIMENT = ExperimentConfig()\n"
+GIVEN: dict[str, Any] = {"weights": "equal", "threshold": 0.5, "postprocessing": Postprocessing()}
 Trained = tuple[Project, DatasetConfig]
 
 
 def write_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, *, epochs: int = 3) -> None:
     """Writes a finished run's folder: history, cost, config; its weights are a name only."""
-    run_dir = project.run_dir(experiment, fold)
-    write_snapshot(run_dir, take_snapshot(ExperimentConfig(), dataset, fold, hash_folds(project.folds_path)))
+    reached = {"epochs": epochs, "best_dice": 1 - 0.6 / epochs, "best_epoch": epochs - 1}
+    cost = {"seconds": 1800.0, "images": 100, "devices": ["a CPU"]}
+    run_dir = trained_competition.write_run(project, experiment, fold, dataset=dataset, **cost, **reached)
     rows = [
         f"{epoch},{1 / epoch:.4f},{1 - 0.5 / epoch:.4f},{1.1 / epoch:.4f},{1 - 0.6 / epoch:.4f}\n"
         for epoch in range(1, epochs + 1)
     ]
     (run_dir / "history.csv").write_text("epoch,loss,dice,val_loss,val_dice\n" + "".join(rows))
-    (run_dir / "net.weights.h5").write_bytes(b"weights")
-    reached = {"epochs": epochs, "best_dice": 1 - 0.6 / epochs, "best_epoch": epochs - 1}
-    write_metrics(run_dir, seconds=1800.0, images=100, devices=["a CPU"], **reached)
 
 
 def leave_trained(
@@ -49,14 +46,14 @@ def leave_trained(
     write_folds(project, read_manifest(project, dataset), jobs=1)
     for seed, name in enumerate(names):
         folds = (folds_of or {}).get(name, (0, 1))
-        (project.configs_dir / f"{name}.py").write_text(CONFIG)
+        write_config(project, name, ExperimentConfig())
         for fold in folds:
             write_run(project, dataset, name, fold)
         shift = spoil if spoil is not None and seed == 0 else 0.0
         write_maps(project, dataset, name, seed=seed, folds=folds, shift=shift, kinds=("oof",))
         score_oof(project, dataset, name, jobs=1)
     if ensemble:
-        config = EnsembleConfig(experiments=names, **GIVEN, postprocessing=Postprocessing())
+        config = EnsembleConfig(experiments=names, **GIVEN)
         fit_ensemble(project, dataset, config, name=ensemble_name, jobs=1)
     return project, dataset
 
@@ -77,6 +74,6 @@ def make_trained(make_competition: Callable[..., Project]) -> Callable[..., Trai
 
 def report(project: Project, dataset: DatasetConfig, names: Iterable[str] = "ab", **options: Any) -> Report:
     """Writes the report of some experiments and their ensemble."""
-    config = EnsembleConfig(experiments=tuple(names), **GIVEN, postprocessing=Postprocessing())
+    config = EnsembleConfig(experiments=tuple(names), **GIVEN)
     options = {"folds_of": dict.fromkeys(names, (0, 1))} | options
     return write_report(project, dataset, config, jobs=1, **options)

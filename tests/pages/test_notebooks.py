@@ -12,16 +12,10 @@ import pytest
 
 from tests import ROOT
 from unets.errors import InputError
-from unets.pages.notebooks import (
-    DEMO,
-    execute_notebook,
-    list_notebooks,
-    open_project,
-)
+from unets.pages.notebooks import DEMO, execute_notebook, list_notebooks, open_project
 from unets.store.paths import Project
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = [path.stem for path in PATHS]
 ABSOLUTE = re.compile(r"(?<![\w./~])/(?:home|root|tmp|usr|opt|var|mnt|work|data|Users)/|[A-Z]:\\\\")
 
 needs_kernel = pytest.mark.skipif(find_spec("nbclient") is None, reason="needs '.[notebooks]'")
@@ -29,7 +23,7 @@ needs_kernel = pytest.mark.skipif(find_spec("nbclient") is None, reason="needs '
 
 def write(path: Path, *sources: str) -> Path:
     """Writes a notebook of code cells as an editor leaves it: random ids, metadata of its own, no outputs."""
-    about = {"cell_type": "code", "execution_count": None, "metadata": {"collapsed": True}, "outputs": []}
+    about = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     cells = [{**about, "id": f"random{number}", "source": source} for number, source in enumerate(sources)]
     content = {"cells": cells, "metadata": {"kernelspec": {"name": "mine"}}, "nbformat": 4, "nbformat_minor": 4}
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -97,13 +91,7 @@ def test_a_failing_cell_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_the_readme_lists_the_notebooks() -> None:
-    readme = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"\((\w+\.ipynb)\)", readme) == [path.name for path in PATHS]
-    assert [name[:2] for name in NAMES] == [f"{number:02d}" for number in range(1, len(NAMES) + 1)]
-
-
-@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_committed_notebooks_were_executed_without_an_error(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -19,33 +19,20 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from tests import ROOT
-from tests.trained_competition import make_scene
+from tests.trained_competition import SMALL
+from unets.config import EnsembleConfig
 from unets.ensemble.ensemble import read_ensemble
 from unets.pages.notebooks import list_notebooks
 from unets.store.paths import Project
 from unets.submission.kaggle.dataset import build_wheel
 from unets.submission.kaggle.kernel import imitate_kernel
 
-__all__ = ["make_scene"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs '.[notebooks]'"),
 ]
 
 NOTEBOOKS_DIR = ROOT / "notebooks"
-EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
-
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(32, 48), batch_size=2),
-    model=ModelConfig(depth=1, base_filters=4),
-    training=TrainingConfig(epochs=3, learning_rate=3e-2, precision="float32"),
-    prediction=PredictionConfig(batch_size=4),
-)
-"""
-ENSEMBLE = """from unets.config import EnsembleConfig
-
-ENSEMBLE = EnsembleConfig(experiments=("small",))
-"""
 
 
 @pytest.fixture
@@ -81,9 +68,9 @@ def run_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture(scope="module")
 def competition(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Project:
-    project = write_competition(tmp_path_factory.mktemp("notebooks"), num_groups=4, num_test_groups=1)
-    (project.configs_dir / "small.py").write_text(EXPERIMENT)
-    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
+    configs = {"small": SMALL, "ensemble": EnsembleConfig(experiments=("small",))}
+    root = tmp_path_factory.mktemp("notebooks")
+    project = write_competition(root, num_groups=4, num_test_groups=1, configs=configs)
     project.models_dir.mkdir(parents=True)
     return project
 
@@ -108,7 +95,7 @@ def test_a_kernel_trains_and_then_predicts_offline_and_all_others_show_it(
     given = attach(competition, folders["training"])
     said = run_cells("06", tmp_path, FOLD="0,1", **given)
     working_dir = folders["training"] / "working"
-    assert "16 training photos, 4 test photos\ntrained nets: none\n" in said and "epoch 3/3" in said
+    assert "16 training photos, 4 test photos\ntrained nets: none\n" in said and "epoch 8/8" in said
     assert count_rows(working_dir / "submission.csv") == 4
 
     # What it trained is what the others show, and what the next kernel has attached.

@@ -16,7 +16,7 @@ from unets.data.samples import Sample
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
 from unets.evaluation.scores import read_scores
-from unets.pages.report import choose_large, name_metric
+from unets.pages.report import Report, choose_large, name_metric
 from unets.store.paths import Project
 from unets.store.runs import read_json, write_json
 from unets.submission.submission import name_submission
@@ -55,9 +55,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory, write_competition: Callabl
     return leave_trained(project, spoil=lambda id_: 200.0 if id_ == "car001_02" else 0.0)
 
 
-def test_the_page_holds_every_image_and_its_scores(trained: Trained) -> None:
-    project, dataset = trained
-    found = report(project, dataset, top=4)
+@pytest.fixture(scope="module")
+def found(trained: Trained) -> Report:
+    """The report, in a folder where an earlier one left a picture."""
+    pictures = trained[0].models_dir / "report" / "pictures"
+    pictures.mkdir(parents=True)
+    (pictures / "earlier.jpg").touch()
+    return report(*trained, top=1)
+
+
+def test_the_page_holds_every_image_and_its_scores(trained: Trained, found: Report) -> None:
+    project, _ = trained
     assert found.page_path == project.models_dir / "report" / "index.html"
     assert (found.notes, found.num_images, found.num_pictures) == ((), 12, 12)
     data = read_data(found.page_path)
@@ -79,12 +87,10 @@ def test_the_page_holds_every_image_and_its_scores(trained: Trained) -> None:
     assert abs(max(errors["scores"]) - np.mean(columns["Dice of ensemble"]["values"])) < 0.01
 
 
-def test_the_page_is_whole_and_refers_to_its_own_pictures_alone(trained: Trained) -> None:
-    project, dataset = trained
-    (project.models_dir / "report" / "pictures").mkdir(parents=True, exist_ok=True)
-    (project.models_dir / "report" / "pictures" / "earlier.jpg").touch()
-    found = report(project, dataset, top=2)
+def test_the_page_is_whole_and_refers_to_its_own_pictures_alone(trained: Trained, found: Report) -> None:
+    project, _ = trained
     text, folder = found.page_path.read_text(encoding="utf-8"), found.page_path.parent
+    assert re.search(r"<dt>Dice out-of-fold, ensemble</dt><dd>0\.\d{5}<small>too few groups for an interval", text)
     page = Page(text)
     assert text.startswith("<!doctype html>") and text.count("<h1>") == 1
     own = [reference for reference in page.references if reference.startswith("#")]
@@ -99,8 +105,6 @@ def test_the_page_is_whole_and_refers_to_its_own_pictures_alone(trained: Trained
 
 def test_the_test_score_is_the_first_figure_once_it_is_there(trained: Trained) -> None:
     project, dataset = trained
-    first = report(project, dataset).page_path.read_text()
-    assert re.search(r"<dt>Dice out-of-fold, ensemble</dt><dd>0\.\d{5}<small>too few groups for an interval", first)
     path = project.score_path(project.submission_path(name_submission(read_ensemble(project))))
     write_json(path, {"submission": "s", "sha256": "", "mean": 0.98765, "low": 0.9, "high": 0.99, "metric": "dice"})
     text = report(project, dataset).page_path.read_text()
@@ -110,8 +114,7 @@ def test_the_test_score_is_the_first_figure_once_it_is_there(trained: Trained) -
     assert "on the test set" not in report(project, dataset).page_path.read_text()  # by another metric, it is said
 
 
-def test_pictures_show_what_was_scored(trained: Trained) -> None:
-    found = report(*trained, top=1)
+def test_pictures_show_what_was_scored(found: Report) -> None:
     data = read_data(found.page_path)
     index = data["images"]["id"].index("car001_02")
     values = {column["label"]: column["values"] for column in data["columns"]}
@@ -126,10 +129,19 @@ def test_pictures_show_what_was_scored(trained: Trained) -> None:
 
 
 def test_experiments_and_folds_are_filtered(trained: Trained) -> None:
-    found = report(*trained, "a", with_others=False, folds_of={"a": (1,)}, folds=(1,))
-    data = read_data(found.page_path)
+    data = read_data(report(*trained, "a", with_others=False, folds_of={"a": (1,)}, folds=(1,)).page_path)
     assert [column["label"] for column in data["columns"]] == ["Dice of a", "uncertain band, px", "area"]
     assert set(data["images"]["fold"]) == {1}
+
+
+def test_runs_alone_and_nothing_at_all(make_trained: Make) -> None:
+    project, dataset = make_trained(experiments="", ensemble=False)
+    with pytest.raises(InputError, match=r"must hold a run\. Received: none\. Run `unets train`"):
+        report(project, dataset)
+    write_run(project, dataset, "a", 0)
+    found = report(project, dataset, "a")
+    assert (found.num_images, found.num_pictures) == (0, 0)
+    Page(found.page_path.read_text())
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Make) -> None:
@@ -149,16 +161,13 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Ma
     is_second = [fold == 1 for fold in data["images"]["fold"]]
     assert [value is None for value in values["Dice of b"]] == is_second
     assert [run["experiment"] for run in data["training"]] == ["a", "a", "b", "c"]
-
-
-def test_runs_alone_and_nothing_at_all(make_trained: Make) -> None:
-    project, dataset = make_trained(experiments="", ensemble=False)
-    with pytest.raises(InputError, match=r"must hold a run\. Received: none\. Run `unets train`"):
-        report(project, dataset)
-    write_run(project, dataset, "a", 0)
-    found = report(project, dataset, "a")
-    assert (found.num_images, found.num_pictures) == (0, 0)
-    Page(found.page_path.read_text())
+    for path in project.maps_dir("b", "oof").rglob("*.zip"):
+        path.unlink()
+    found = report(project, dataset)
+    assert any(note.startswith("`b` has no pictures of its masks") for note in found.notes)
+    data = read_data(found.page_path)
+    assert data["predictions"] == ["a"]
+    assert {column["label"]: column["prediction"] for column in data["columns"]}["Dice of b"] is None
 
 
 def test_an_ensemble_that_is_another_or_of_other_maps_is_not_shown_as_this_one(make_trained: Make) -> None:
@@ -174,17 +183,6 @@ def test_an_ensemble_that_is_another_or_of_other_maps_is_not_shown_as_this_one(m
     found = report(project, dataset, ensemble_name="ensemble_small")
     assert "must be of the present maps of a, of fingerprint another" in found.notes[-1]
     assert read_data(found.page_path)["predictions"] == ["a", "b"]
-
-
-def test_lost_maps_cost_what_they_hold(make_trained: Make) -> None:
-    project, dataset = make_trained(ensemble=False)
-    for path in project.maps_dir("b", "oof").rglob("*.zip"):
-        path.unlink()
-    found = report(project, dataset, "ab")
-    assert any(note.startswith("`b` has no pictures of its masks") for note in found.notes)
-    data = read_data(found.page_path)
-    assert data["predictions"] == ["a"]
-    assert {column["label"]: column["prediction"] for column in data["columns"]}["Dice of b"] is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.trained_competition import flip_bit
+from tests.trained_competition import NETS, flip_bit
 from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.prediction.maps import (
@@ -25,7 +25,6 @@ from unets.prediction.maps import (
 from unets.workers.pool import in_chunks
 
 SIZE_HW = (6, 9)
-NETS = {"0": "0123456789abcdef"}
 IDS = ("a_01", "a_02", "b_01", "b_02", "c.d_01")
 Map = npt.NDArray[np.uint8]
 
@@ -36,10 +35,16 @@ def build_map(id_: str, num_classes: int = 1) -> Map:
 
 def write_store(
     folder: Path, classes: tuple[str, ...] = ("car",), nets: dict[str, str] = NETS, ids: tuple[str, ...] = IDS
-) -> None:
+) -> dict[str, bytes]:
+    """Returns the content of each file."""
     for index, some in enumerate(in_chunks(ids, 2)):
         maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in some)
         write_shard(folder, index, nets=nets, classes=classes, maps=maps, images=[""] * len(some))
+    return read_all(folder)
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def find_missing(
@@ -78,29 +83,28 @@ def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
         open_maps(tmp_path / "unet" / "maps" / "oof")
 
 
-def test_nothing_is_missing_from_a_whole_store(tmp_path: Path) -> None:
+def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
     assert find_missing(tmp_path / "none") == [0, 1, 2]
-    write_store(tmp_path)
-    (tmp_path / "notes.txt").write_text("foreign files are passed over")
-    assert find_missing(tmp_path) == []
-    assert open_maps(tmp_path).ids == IDS
+    before = write_store(tmp_path) | {"notes.txt": b"foreign files are passed over"}
+    (tmp_path / "notes.txt").write_bytes(before["notes.txt"])
+    (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
+    assert find_missing(tmp_path) == [] and read_all(tmp_path) == before
+    assert find_missing(tmp_path, plan=[IDS[:2], IDS[2:]]) == [1]  # of other images
+    assert list_shards(tmp_path) == [shard_path(tmp_path, 0)]
+    assert find_missing(tmp_path, plan=[IDS[:2]], image_hash="of other bytes") == [0]  # names and nets are as before
 
 
-@pytest.mark.parametrize("damage", ["absent", "truncated", "flipped", "empty", "foreign zip", "text"])
+@pytest.mark.parametrize("damage", ["absent", "truncated", "empty", "foreign zip", "text"])
 def test_damaged_shards_are_made_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     write_store(tmp_path)
     path = shard_path(tmp_path, 1)
-    if damage == "absent":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-40])
-    elif damage == "flipped":
-        flip_bit(path, 120)  # within the first map
-    elif damage == "foreign zip":
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "foreign zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("readme.txt", "not ours")
-    else:
-        path.write_text("" if damage == "empty" else "not a zip at all")
+    elif damage != "absent":
+        path.write_bytes({"truncated": content[:-40], "empty": b"", "text": b"not a zip at all"}[damage])
     assert find_missing(tmp_path) == [1]
     assert damage == "absent" or path.name in caplog.text
 
@@ -136,13 +140,6 @@ def test_a_store_of_some_of_the_nets_is_made_again_by_itself(tmp_path: Path) -> 
     write_store(tmp_path, nets=NETS | {"1": "f" * 16})
     with pytest.raises(InputError, match=r"must hold maps of fold 0 of 0123456789abcdef .* fold 1 of f{16} "):
         find_missing(tmp_path)
-
-
-def test_shards_of_other_images_are_made_again_or_gone(tmp_path: Path) -> None:
-    write_store(tmp_path)
-    assert find_missing(tmp_path, plan=[IDS[:2], IDS[2:]]) == [1]
-    assert list_shards(tmp_path) == [shard_path(tmp_path, 0)]
-    assert find_missing(tmp_path, plan=[IDS[:2]], image_hash="of other bytes") == [0]  # names and nets are as before
 
 
 def test_each_fold_of_a_store_has_a_folder_and_a_net(tmp_path: Path) -> None:
@@ -184,20 +181,12 @@ def test_two_writers_of_one_shard_end_well(tmp_path: Path) -> None:
 
     write(draw())
     assert check_shard(shard_path(tmp_path, 0)).ids == IDS
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"00000.zip": whole[0]}
-
-
-def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
-    write_store(tmp_path)
-    before = set(tmp_path.iterdir())
-    (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
-    assert find_missing(tmp_path) == [] and set(tmp_path.iterdir()) == before
+    assert read_all(tmp_path) == {"00000.zip": whole[0]}
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
 def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, error: BaseException) -> None:
-    write_store(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = write_store(tmp_path)
 
     def stop_midway() -> Any:
         yield "x", encode_map(build_map("x"))
@@ -205,4 +194,4 @@ def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, error: Bas
 
     with pytest.raises(type(error)):
         write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=stop_midway())
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert read_all(tmp_path) == before

@@ -44,21 +44,19 @@ class Scene:
 
     def plant(
         self,
-        fold: int,
-        *,
+        *folds: int,
         prob: float | None = None,
-        is_finished: bool = True,
         name: str = "unet_a",
         experiment: ExperimentConfig = EXPERIMENT,
     ) -> None:
-        """Puts a run in place whose net says `prob` everywhere; None is a net of random weights."""
-        keras.utils.set_random_seed(fold)
-        net = (
-            build_unet(experiment.model, experiment.data.size_hw)
-            if prob is None
-            else build_constant_net(experiment, prob)
-        )
-        write_run(self.project, name, fold, experiment, self.manifest.dataset, weights=net, is_finished=is_finished)
+        """Puts runs in place whose nets say `prob` everywhere; None is random weights."""
+        for fold in folds:
+            keras.utils.set_random_seed(fold)
+            if prob is None:
+                net = build_unet(experiment.model, experiment.data.size_hw)
+            else:
+                net = build_constant_net(experiment, prob)
+            write_run(self.project, name, fold, experiment, self.manifest.dataset, weights=net)
 
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any
@@ -78,6 +76,9 @@ class Scene:
         """Returns (time of change, content) of each shard."""
         folder = self.project.maps_dir(name, "test").parent
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*.zip"))}
+
+    def read_shards(self, *names: str) -> dict[Path, bytes]:
+        return {path: content for name in names for path, (_, content) in self.list_shards(name).items()}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
     """The real thing, without machines: runs are sent away whole, and one is sent twice, as when a worker is lost."""
     scene.plant(0)
     scene.predict(use_folds=[0], shard_size=2)
-    made = {path: content for path, (_, content) in scene.list_shards().items()}
+    made = scene.read_shards("unet_a")
     damaged, *missing = sorted(scene.project.maps_dir("unet_a", "test").glob("*.zip"))
     flip_bit(damaged, 60)
     for path in (*missing, *scene.project.maps_dir("unet_a", "oof").rglob("*.zip")):
@@ -134,7 +135,7 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
     monkeypatch.setattr(pipeline, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
     monkeypatch.setattr(pipeline, "run_tasks", run_there)
     scene.predict(use_folds=[0], shard_size=2)
-    assert {path: content for path, (_, content) in scene.list_shards().items()} == made
+    assert scene.read_shards("unet_a") == made
     # 12 photos of the fold, 8 test photos: 6 and 4 shards, for 2 GPUs with four runs each
     assert [len(run) for run in sent] == [1] * 10
 
@@ -153,14 +154,12 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
         for name, update in fields.items()
     }
     for name, experiment in experiments.items():
-        for fold in (0, 1):
-            scene.plant(fold, name=name, experiment=experiment)
+        scene.plant(0, 1, name=name, experiment=experiment)
     use_folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
     predict_all = partial(predict_experiments, scene.project, scene.manifest, folds=scene.folds)
-    alone = {}
     for name, experiment in experiments.items():
         predict_all({name: experiment}, use_folds=use_folds)
-        alone |= {path: content for path, (_, content) in scene.list_shards(name).items()}
+    alone = scene.read_shards(*experiments)
     for path in alone:
         path.unlink()
     read = Counter[tuple[str, tuple[int, int]]]()
@@ -171,8 +170,7 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
 
     monkeypatch.setattr(pipeline, "read_image", count)
     predict_all(experiments, use_folds=use_folds)
-    together = {path: content for name in experiments for path, (_, content) in scene.list_shards(name).items()}
-    assert together == alone
+    assert scene.read_shards(*experiments) == alone
     test_ids = {sample.id for sample in scene.manifest.test}
     once = {(id_, SIZE_HW): 1 for id_ in (*scene.folds, *test_ids)}
     once |= {(id_, (48, 64)): 1 for id_ in (*(id_ for id_, fold in scene.folds.items() if fold == 0), *test_ids)}
@@ -182,13 +180,12 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
     gone = scene.project.maps_dir("unet_b", "test") / "00001.zip"
     gone.unlink()
     predict_all(experiments, use_folds=use_folds)
-    assert {path for path in together if path.read_bytes() != together[path]} == set()
+    assert scene.read_shards(*experiments) == alone
     assert read == {(sample.id, SIZE_HW): 1 for sample in scene.manifest.test[5:]}
 
 
 def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
-    scene.plant(0)
-    scene.plant(1)
+    scene.plant(0, 1)
     scene.predict()
     before = scene.list_shards()
     # 12 images a fold in shards of 5: 5 5 2 twice; 8 test images: 5 3.
@@ -203,7 +200,7 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     flip_bit(flipped, len(before[flipped][1]) // 3)
     scene.predict()
     after = scene.list_shards()
-    assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
+    assert {path: made[1] for path, made in after.items()} == {path: made[1] for path, made in before.items()}
     # The maps of an image with and without TTA are made together.
     both = {maps["oof_no_tta"] / "fold0" / "00001.zip", maps["oof"] / "fold1" / "00002.zip"}
     assert {path for path in after if after[path][0] != before[path][0]} == {gone, torn, flipped} | both
@@ -237,29 +234,21 @@ def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeyp
     monkeypatch.setattr(pipeline, "describe_arithmetic", lambda _: there | {"precision": "mixed_float16"})
     constant.predict()
     assert constant.list_shards() == before
-    gone = constant.project.maps_dir("unet_a", "test") / "00001.zip"
-    gone.unlink()
-    wanted = (
-        rf"maps/test must be gone on with as it was begun, with precision {there['precision']}\. "
-        r"Received: precision mixed_float16\. Delete the folder, or go on with the former"
-    )
-    with pytest.raises(InputError, match=wanted):
+    (constant.project.maps_dir("unet_a", "test") / "00001.zip").unlink()
+    wanted = rf"maps/test must be gone on with as it was begun, with precision {there['precision']}\. "
+    with pytest.raises(InputError, match=rf"{wanted}Received: precision mixed_float16\. Delete the folder, or go on"):
         constant.predict()
-    monkeypatch.setattr(pipeline, "describe_arithmetic", lambda _: there)
-    constant.predict()
-    assert gone.read_bytes() == before[gone][1]
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", None])
-def test_weights_that_cannot_be_loaded_are_named(constant: Scene, content: bytes | None) -> None:
-    weights_path = constant.project.run_dir("unet_a", 1) / "net.weights.h5"
-    if content is None:  # of another net
-        build_unet(ModelConfig(depth=2, base_filters=2), SIZE_HW).save_weights(weights_path)
-    else:
-        weights_path.write_bytes(content)
-    write_metrics(weights_path.parent)
-    with pytest.raises(InputError, match=r"fold1/net\.weights\.h5 must hold weights of this net"):
-        constant.predict()
+def test_weights_that_cannot_be_loaded_are_named(constant: Scene) -> None:
+    path = constant.project.run_dir("unet_a", 1) / "net.weights.h5"
+    for content in (b"", b"no weights", None):
+        path.write_bytes(content or b"")
+        if content is None:  # of another net
+            build_unet(ModelConfig(depth=2, base_filters=2), SIZE_HW).save_weights(path)
+        write_metrics(path.parent)
+        with pytest.raises(InputError, match=r"fold1/net\.weights\.h5 must hold weights of this net"):
+            constant.predict()
 
 
 def test_an_image_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,10 +67,7 @@ def test_the_tables_tell_the_masks(folder):
 
 def test_it_goes_on_where_it_was_interrupted_with_any_number_of_workers(folder, tmp_path):
     whole = read_all(folder)
-    for name, content in whole.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     train = build_car(SEED, 0).id
     for name in (f"train/{train}_03.jpg", f"train_masks/{train}_09_mask.gif", "truth/test_masks.csv"):
         (tmp_path / name).unlink()

@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-import pytest
 
 from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import build_car
@@ -24,14 +23,15 @@ def test_equal_arguments_give_equal_bytes_and_others_do_not():
         assert not np.array_equal(image, render_image(car, view, seed, SIZE_HW)[0])
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_every_view_holds_a_car_that_keeps_off_the_corners(index):
-    car = build_car(0, index)
+def test_every_view_holds_a_car_without_holes_that_keeps_off_the_corners():
     for view in range(1, NUM_VIEWS + 1):
-        mask = render_mask(car, view, 0, SIZE_HW)
+        mask = render_mask(build_car(0, view % 3), view, 0, SIZE_HW)
         assert mask.shape == SIZE_HW and mask.dtype == np.uint8 and set(np.unique(mask)) == {0, 1}
         assert 0.09 < mask.mean() < 0.41
         assert not mask[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+        # Region 0 is the car, the largest other one the room; a mirror may enclose a little of it.
+        _, _, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
+        assert sum(sorted(stats[1:, cv2.CC_STAT_AREA].tolist())[:-1]) < 0.0015 * mask.sum()
 
 
 def test_the_mask_is_where_the_car_is():
@@ -63,17 +63,3 @@ def test_the_demo_cannot_be_solved_without_learning():
             found = np.abs(image - empty).max(axis=2) > np.arange(5, 100, 5)[:, None, None]
             dices.append(2 * (found & (mask > 0)).sum(axis=(1, 2)) / (found.sum(axis=(1, 2)) + mask.sum()))
     assert 0.5 < np.mean(dices, axis=0).max() < 0.93
-
-
-@pytest.mark.parametrize("index", [0, 4])
-def test_wheels_and_panels_have_no_holes_and_light_passes_under_a_car(index):
-    car = build_car(0, index)
-    for view in (2, 5, 8, 13):
-        mask = render_mask(car, view, 0, (320, 480))
-        num_regions, _, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
-        # Region 0 is the car, the largest other one the room; a mirror may enclose a little of it.
-        holes = sorted(stats[1:num_regions, cv2.CC_STAT_AREA].tolist())[:-1]
-        assert sum(holes) < 0.0015 * mask.sum()
-        rows, columns = np.nonzero(mask)
-        if view == 5:  # from the side: between the sill and the lowest row, where the tires stand, is floor
-            assert np.nonzero(mask[:, (columns.min() + columns.max()) // 2])[0].max() < rows.max() - 5

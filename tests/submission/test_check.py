@@ -50,17 +50,10 @@ def change(row: int, line: str | None) -> Callable[[list[str]], list[str]]:
         (change(3, "b_1.jpg,1 1"), "2 faults:\n  row 3: b_1.jpg is not in the sample submission\n  a_1.jpg has no row"),
         (change(3, "a_1,1 1"), "row 3: a_1 is not in the sample submission"),
         (lambda lines: [*lines, lines[2]], "1 faults:\n  row 8: a_1.jpg stands in row 3 already"),
-        (
-            lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]],
-            "1 faults:\n  row 4: a_1.jpg must stand before a_2.jpg",
-        ),
+        (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "row 4: a_1.jpg must stand before a_2.jpg"),
         (change(3, "a_1.jpg,1 2 5"), "1 faults:\n  row 3: a_1.jpg `rle` must hold pairs `start length`. Received: 3"),
         (change(3, "a_1.jpg,1 3 3 1"), "row 3: a_1.jpg `rle` must hold increasing runs that do not overlap"),
-        (change(3, "a_1.jpg,5 1 1 1"), "row 3: a_1.jpg `rle` must hold increasing runs that do not overlap"),
         (change(3, "a_1.jpg,24 2"), "row 3: a_1.jpg `rle` must stay within pixels 1 to 24"),
-        (change(3, "a_1.jpg,0 2"), "row 3: a_1.jpg `rle` must stay within pixels 1 to 24"),
-        (change(3, "a_1.jpg,1 0"), "row 3: a_1.jpg `rle` must hold lengths of at least 1"),
-        (change(3, "a_1.jpg,one"), "row 3: a_1.jpg must be ASCII digits with single spaces between, is 'one'"),
         *(
             (change(3, f"a_1.jpg,{rle}"), f"row 3: a_1.jpg must be ASCII digits with single spaces between, is {rle!r}")
             for rle in ("+1 2", "1 -2", "1_0 2", "1  2", " 1 2", "1 2 ", "1\t2", "\u0661 2", "1 2.0", "-1", "nan")
@@ -93,15 +86,10 @@ def test_the_first_twenty_faults_are_shown(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path, sample_path: Path) -> None:
     path = write_csv(tmp_path / "cut.csv.gz", build_lines())
-    path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(InputError, match="must be a whole csv"):
-        check_submission(path, sample_path, DATASET, jobs=1)
-    path.write_bytes(b"\x1f\x8b\x08 this is no gzip")
-    with pytest.raises(InputError, match="must be a whole csv"):
-        check_submission(path, sample_path, DATASET, jobs=1)
-    path.write_bytes("img,rle_mask\na_0.jpg,\xff".encode("latin-1"))
-    with pytest.raises(InputError, match="must be a whole csv"):
-        check_submission(path, sample_path, DATASET, jobs=1)
+    for content in (path.read_bytes()[:-12], b"\x1f\x8b\x08 this is no gzip", b"img,rle_mask\na_0.jpg,\xff"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="must be a whole csv"):
+            check_submission(path, sample_path, DATASET, jobs=1)
     with pytest.raises(InputError, match="must exist"):
         check_submission(tmp_path / "none.csv", sample_path, DATASET, jobs=1)
 

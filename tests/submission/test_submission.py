@@ -33,11 +33,10 @@ from unets.submission.check import check_submission
 from unets.submission.submission import find_submission, write_submission
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
-MakeReady = Callable[..., tuple[Project, DatasetConfig]]
 
 
 @pytest.fixture
-def make_ready(make_scene: MakeScene) -> MakeReady:
+def make_ready(make_scene: MakeScene) -> MakeScene:
     """A scene with its ensemble fitted."""
 
     def make(*, experiments: str = "a", config: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -50,7 +49,7 @@ def make_ready(make_scene: MakeScene) -> MakeReady:
 
 
 @pytest.mark.parametrize("order", ["row", "column"])
-def test_rows_are_what_was_evaluated(make_ready: MakeReady, order: str) -> None:
+def test_rows_are_what_was_evaluated(make_ready: MakeScene, order: str) -> None:
     """The same maps, as test images and out-of-fold, under every kind of step: the submission scores the same."""
     steps = Postprocessing(blur_px=1.0, max_hole_px=3, max_components=1, min_area_px=900)
     config = {"weights": (1, 2), "threshold": 0.42, "postprocessing": steps}
@@ -71,19 +70,28 @@ def test_rows_are_what_was_evaluated(make_ready: MakeReady, order: str) -> None:
     assert scores.nunique() > 1
 
 
-def test_a_named_ensemble_has_its_own_submission(make_ready: MakeReady) -> None:
+def test_a_submission_is_of_its_ensemble_and_its_record_says_what_made_it(make_ready: MakeScene) -> None:
     project, dataset = make_ready(experiments="ab")
-    config = EnsembleConfig(experiments=("a", "b"), weights=(0, 1))
+    config = EnsembleConfig(experiments=("a", "b"), weights=(0, 1), threshold=0.5)
     fit_ensemble(project, dataset, config, name="ensemble_b", jobs=1)
     shutil.rmtree(project.maps_dir("a", "test"))  # not needed: its weight is 0
     path = write_submission(project, dataset, ensemble_name="ensemble_b", jobs=1)
     assert path.name == "tiny_ensemble_b.csv.gz"
-    assert json.loads((project.submissions_dir / "tiny_ensemble_b.json").read_text())["ensemble"] == "ensemble_b"
+    record = json.loads((project.submissions_dir / "tiny_ensemble_b.json").read_text())
+    ensemble = json.loads(project.ensemble_path("ensemble_b").read_text())
+    assert (record["ensemble"], record["members"], record["oof_score"]) == (
+        "ensemble_b",
+        ensemble["members"],
+        ensemble["score"],
+    )
+    assert (record["threshold"], record["folds"], record["num_rows"]) == (0.5, [0, 1], 6)
+    assert record["csv_sha256"] == hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    assert (record["versions"]["numpy"], record["git_commit"]) == (np.__version__, None)  # of no repository
     with pytest.raises(InputError, match=r"Run `unets predict --exp a`"):
         write_submission(project, dataset, jobs=1)
 
 
-def test_a_row_an_object(make_ready: MakeReady) -> None:
+def test_a_row_an_object(make_ready: MakeScene) -> None:
     """The mask of each image is split into what is connected, across corners too; together they are the mask."""
     project, dataset = make_ready()
     write_maps(project, dataset, "a", speck=True)
@@ -100,7 +108,7 @@ def test_a_row_an_object(make_ready: MakeReady) -> None:
         assert cv2.connectedComponents(decode_rle(line.split(",")[1], (64, 96)))[0] == 2
 
 
-def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_ready: MakeReady) -> None:
+def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_ready: MakeScene) -> None:
     project, dataset = make_ready()
     free = dataset.model_copy(update={"size_hw": None})
     sample_path = project.input_dir / "sample_submission.csv"
@@ -111,22 +119,8 @@ def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_read
     assert [line.split(",")[1] for line in lines[1:]] == ids[::-1]
 
 
-def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
-    project, dataset = make_ready()
-    path = write_submission(project, dataset, jobs=1)
-    assert path.name == "tiny_a.csv.gz"
-    record = json.loads((project.submissions_dir / "tiny_a.json").read_text())
-    ensemble = json.loads(project.ensemble_path("ensemble").read_text())
-    assert record["members"] == ensemble["members"]
-    assert record["oof_score"] == ensemble["score"]
-    assert (record["name"], record["threshold"], record["folds"], record["num_rows"]) == ("tiny_a", 0.5, [0, 1], 6)
-    assert record["csv_sha256"] == hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
-    assert record["versions"]["numpy"] == np.__version__
-    assert record["git_commit"] is None  # the test's folder is no repository
-
-
 def test_parts_that_are_damaged_or_of_something_else_are_made_again(
-    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
+    make_ready: MakeScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, dataset = make_ready()
     made, write_part = list[str](), submission.write_part
@@ -159,7 +153,7 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
-    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, jobs: int
+    make_ready: MakeScene, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     """Real SIGKILLs. With two jobs the workers outlive their parent for as long as their tasks take."""
     project, dataset = make_ready(num_test_groups=4, num_views=6)
@@ -199,7 +193,7 @@ submission.write_submission(project, load_dataset(project.configs_dir), jobs={jo
     assert write_submission(project, dataset, jobs=1).read_bytes() == resumed
 
 
-def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeReady) -> None:
+def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeScene) -> None:
     project, dataset = make_ready()
     with lock(project.submission_parts_dir("tiny_a")):
         with pytest.raises(InputError, match=rf"must be free. Received: .*process {os.getpid()} on"):
@@ -207,16 +201,29 @@ def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeRea
         write_submission(project, dataset, "another", jobs=1)
 
 
-def test_other_folds_are_refused(make_ready: MakeReady) -> None:
+@pytest.mark.parametrize("fault", ["folds", "a stranger in the sample", "a column", "no test images"])
+def test_what_does_not_fit_is_refused(make_ready: MakeScene, fault: str) -> None:
     project, dataset = make_ready()
-    lines = project.folds_path.read_text().splitlines()
-    swapped = [line[:-1] + {"0": "1", "1": "0"}[line[-1]] for line in lines[1:]]
-    project.folds_path.write_text("\n".join([lines[0], *swapped]) + "\n")
-    with pytest.raises(InputError, match=r"must be of the folds in .* Run `unets ensemble`"):
+    sample_path = project.input_dir / "sample_submission.csv"
+    if fault == "folds":
+        text = project.folds_path.read_text().replace(",0\n", ",9\n").replace(",1\n", ",0\n")
+        project.folds_path.write_text(text.replace(",9\n", ",1\n"))
+        message = r"must be of the folds in .* Run `unets ensemble`"
+    elif fault == "a stranger in the sample":
+        sample_path.write_text("img,rle_mask\nelse_01.jpg,1 1\n")
+        message = "must name test images only. Received: else_01"
+    elif fault == "a column":
+        sample_path.write_text("img,rle_mask,extra\ntest000_01.jpg,1 1,0\n")
+        message = "must have the columns"
+    else:
+        shutil.rmtree(project.input_dir / "test")
+        fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
+        message = "must have test images for a submission"
+    with pytest.raises(InputError, match=message):
         write_submission(project, dataset, jobs=1)
 
 
-def test_missing_or_damaged_maps_are_named(make_ready: MakeReady) -> None:
+def test_missing_or_damaged_maps_are_named(make_ready: MakeScene) -> None:
     project, dataset = make_ready()
     first, last = list_shards(project.maps_dir("a", "test"))
     content = last.read_bytes()
@@ -230,21 +237,7 @@ def test_missing_or_damaged_maps_are_named(make_ready: MakeReady) -> None:
     assert not project.submissions_dir.exists() or not list(project.submissions_dir.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("img,rle_mask\nelse_01.jpg,1 1\n", "must name test images only. Received: else_01"),
-        ("img,rle_mask,extra\ntest000_01.jpg,1 1,0\n", "must have the columns"),
-    ],
-)
-def test_a_sample_that_does_not_fit_is_refused(make_ready: MakeReady, text: str, message: str) -> None:
-    project, dataset = make_ready()
-    (project.input_dir / "sample_submission.csv").write_text(text)
-    with pytest.raises(InputError, match=message):
-        write_submission(project, dataset, jobs=1)
-
-
-def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: MakeReady) -> None:
+def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: MakeScene) -> None:
     project, dataset = make_ready()
     with pytest.raises(InputError, match="Run `unets submission`"):
         find_submission(project)
@@ -257,8 +250,28 @@ def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: Make
         find_submission(project, "none_such")
 
 
+def test_a_submission_of_other_bytes_than_its_record_tells_is_refused(make_ready: MakeScene) -> None:
+    path = write_submission(*make_ready(), "first", jobs=1)
+    path.write_bytes(gzip.compress(b"img,rle_mask\n"))
+    with pytest.raises(InputError, match=r"first\.csv\.gz must be as first\.json says"):
+        find_submission(Project.below(path.parents[2], "tiny"), "first")
+
+
+def test_maps_of_images_that_changed_since_are_refused(make_ready: MakeScene) -> None:
+    project, dataset = make_ready()
+    samples, folder = read_manifest(project, dataset).test, project.maps_dir("a", "test")
+    maps = [(sample.id, encode_map(open_maps(folder).read_map(sample.id))) for sample in samples]
+    shutil.rmtree(folder)
+    hashes = [sample.image_hash for sample in samples]
+    write_shard(folder, 0, nets=NETS, classes=dataset.classes, maps=maps, images=hashes)
+    write_submission(project, dataset, jobs=1)
+    cv2.imwrite(samples[1].image, cv2.imread(samples[1].image) + 1)
+    with pytest.raises(InputError, match=r"must hold maps of the present images\. .*test000_02\.jpg, which changed"):
+        write_submission(project, dataset, jobs=1)
+
+
 @pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
-def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: MakeReady, classes: Any) -> None:
+def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: MakeScene, classes: Any) -> None:
     project, dataset = make_ready(classes=classes, mask_format="png")
     with_sample = read_submission(write_submission(project, dataset, "with", jobs=1), dataset)
     form = dataset.submission.model_copy(update={"sample": None})
@@ -273,36 +286,3 @@ def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: 
     photos = read_manifest(project, dataset).test
     with pytest.raises(InputError, match=rf"{lines[-1].split(',')[0]}.* has no row"):
         check_submission(path, None, dataset, images=photos, jobs=1)
-
-
-def test_without_test_photos_there_is_nothing_to_submit(make_ready: MakeReady) -> None:
-    project, dataset = make_ready()
-    shutil.rmtree(project.input_dir / "test")
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
-    with pytest.raises(InputError, match="must have test images for a submission"):
-        write_submission(project, dataset, jobs=1)
-
-
-def test_maps_of_images_that_changed_since_are_refused(make_ready: MakeReady) -> None:
-    project, dataset = make_ready()
-    manifest = read_manifest(project, dataset)
-    (path,) = list_shards(project.maps_dir("a", "test"))[:1]
-    reader = open_maps(path.parent)
-    maps = [(sample.id, encode_map(reader.read_map(sample.id))) for sample in manifest.test]
-    shutil.rmtree(path.parent)
-    images = [sample.image_hash for sample in manifest.test]
-    write_shard(path.parent, 0, nets=NETS, classes=dataset.classes, maps=maps, images=images)
-    write_submission(project, dataset, jobs=1)
-    other = cv2.imread(manifest.test[1].image)
-    cv2.imwrite(manifest.test[1].image, other + 1)
-    with pytest.raises(InputError, match=r"must hold maps of the present images\. .*test000_02\.jpg, which changed"):
-        write_submission(project, dataset, jobs=1)
-
-
-def test_a_submission_of_other_bytes_than_its_record_tells_is_refused(make_ready: MakeReady) -> None:
-    project, dataset = make_ready()
-    first, second = (write_submission(project, dataset, name, jobs=1) for name in ("first", "second"))
-    assert find_submission(project, "first") == first
-    second.write_bytes(gzip.compress(b"img,rle_mask\n"))
-    with pytest.raises(InputError, match=r"second\.csv\.gz must be as second\.json says"):
-        find_submission(project, "second")

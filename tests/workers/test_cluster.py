@@ -262,23 +262,6 @@ def test_a_worker_that_cannot_import_this_package_is_told_how(tmp_path: Path) ->
             list(run_tasks(square, [1], what="square"))
 
 
-def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_path: Path) -> None:
-    """What /proc/self/fd/777 is, each process has for itself."""
-    folder = os.open(tmp_path, os.O_RDONLY)
-    os.dup2(folder, 777)
-    path = Path("/proc/self/fd/777")
-    try:
-        with (
-            use_cluster(address, input_dir=tmp_path, models_dir=path),
-            pytest.raises(InputError, match=f"{HOST} must see the folder {path} that we see"),
-        ):
-            list(run_tasks(square, [1], what="square"))
-    finally:
-        os.close(folder)
-        os.close(777)
-    assert not list(tmp_path.iterdir())
-
-
 def test_lost_workers_are_waited_for_and_a_lost_scheduler_ends_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,6 +271,8 @@ def test_lost_workers_are_waited_for_and_a_lost_scheduler_ends_it(
         launch(first, tmp_path, "worker", address, *words)
         folders = {"input_dir": tmp_path, "models_dir": tmp_path / "models"}
         stack.enter_context(use_cluster(address, **folders, patience_s=0.5))
+        with pytest.raises(InputError, match=r"`--cluster` must have workers that train and predict, one a GPU"):
+            list(run_tasks(note_process, [0], what="train", on_gpu=True))
         results = run_tasks(partial(note, tmp_path), range(400), what="note")
         pid = next(results)
         first.close()  # the only worker
@@ -301,28 +286,34 @@ def test_lost_workers_are_waited_for_and_a_lost_scheduler_ends_it(
             list(rest)
 
 
-def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with use_cluster("tcp://127.0.0.1:9", input_dir=tmp_path, models_dir=tmp_path, connect_s=0.2):
-        with pytest.raises(InputError, match=r"`--cluster` must be the address of .* Received: tcp://127.0.0.1:9 \("):
+def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_path: Path) -> None:
+    """What /proc/self/fd/777 is, each process has for itself."""
+    folder, path = os.open(tmp_path, os.O_RDONLY), Path("/proc/self/fd/777")
+    os.dup2(folder, 777)
+    try:
+        with (
+            use_cluster(address, input_dir=tmp_path, models_dir=path),
+            pytest.raises(InputError, match=f"{HOST} must see the folder {path} that we see"),
+        ):
             list(run_tasks(square, [1], what="square"))
-        monkeypatch.setitem(sys.modules, "distributed", None)
-        with pytest.raises(InputError, match=r"pip install '\.\[cluster\]'. Received: tcp://127.0.0.1:9"):
-            list(run_tasks(square, [1], what="square"))
+    finally:
+        os.close(folder)
+        os.close(777)
+    assert not list(tmp_path.iterdir())
 
 
-def test_workers_without_a_gpu_train_nothing(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        address = launch_scheduler(stack, tmp_path)
-        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--no-nanny")
-        stack.enter_context(use_cluster(address, input_dir=tmp_path, models_dir=tmp_path))
-        with pytest.raises(InputError, match=r"`--cluster` must have workers that train and predict, one a GPU"):
-            list(run_tasks(note_process, [0], what="train", on_gpu=True))
-
-
-def test_a_stage_that_has_no_tasks_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_has_no_tasks_asks_nobody_and_nobody_there_and_no_dask_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"root": Path(), "competition": "carvana", "input": None, "models": None, "cluster": "tcp://127.0.0.1:9"}
     stage = Stage(name="train", project=open_project(given), given=given)
     assert stage.project.models_dir == tmp_path / "models" / "carvana"  # workers stand elsewhere
     with stage.use_workers():
         pass
+    with use_cluster("tcp://127.0.0.1:9", input_dir=tmp_path, models_dir=tmp_path, connect_s=0.2):
+        with pytest.raises(InputError, match=r"`--cluster` must be the address of .* Received: tcp://127.0.0.1:9 \("):
+            list(run_tasks(square, [1], what="square"))
+        monkeypatch.setitem(sys.modules, "distributed", None)
+        with pytest.raises(InputError, match=r"pip install '\.\[cluster\]'. Received: tcp://127.0.0.1:9"):
+            list(run_tasks(square, [1], what="square"))

@@ -82,41 +82,34 @@ def show_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
 
 
 @pytest.mark.parametrize(
-    ("visible", "expected"),
+    ("visible", "jobs", "expected"),
     [
-        (None, ["0", "1", "2", "3"]),
-        ("1,3", ["1", "3"]),
-        ("GPU-11, GPU-22", ["GPU-11", "GPU-22"]),
-        ("", []),
-        ("-1", []),
-        ("2,-1,3", ["2"]),  # CUDA reads to the first that is none
+        *((None, None, ["0", "1", "2", "3"]), (None, 2, ["0", "1"]), (None, 8, ["0", "1", "2", "3"])),
+        *(("1,3", None, ["1", "3"]), ("GPU-11, GPU-22", None, ["GPU-11", "GPU-22"])),
+        ("2,-1,3", None, ["2"]),  # CUDA reads to the first that is none
     ],
 )
-def test_gpus_are_those_that_cuda_would_see(
-    visible: str | None, expected: list[str], show_gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+def test_one_fold_a_gpu_of_those_that_cuda_would_see(
+    visible: str | None,
+    jobs: int | None,
+    expected: list[str],
+    show_gpus: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     show_gpus(4)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert list_gpus() == expected
-
-
-@pytest.mark.parametrize(
-    ("jobs", "expected"), [(None, ["0", "1", "2"]), (2, ["0", "1"]), (1, ["0"]), (8, ["0", "1", "2"])]
-)
-def test_one_fold_a_gpu(jobs: int | None, expected: list[str], show_gpus: Callable[[int], None]) -> None:
-    show_gpus(3)
     assert [device.environment["CUDA_VISIBLE_DEVICES"] for device in assign_devices(jobs)] == expected
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert list_gpus() == []
 
 
 @pytest.mark.parametrize(
     ("cores", "jobs", "expected"),
     [
-        ({0, 1, 2, 3, 4}, 2, [{0, 1}, {2, 3, 4}]),
-        ({4, 7}, 2, [{4}, {7}]),
-        ({4, 7}, 5, [{4}, {7}]),
-        ({0, 1}, None, [set()]),  # all of them, as they are
-        ({0, 1}, 1, [set()]),
+        *(({0, 1, 2, 3, 4}, 2, [{0, 1}, {2, 3, 4}]), ({4, 7}, 2, [{4}, {7}]), ({4, 7}, 5, [{4}, {7}])),
+        *(({0, 1}, None, [set()]), ({0, 1}, 1, [set()])),  # all of them, as they are
     ],
 )
 def test_without_a_gpu_cores_are_divided(
@@ -128,8 +121,7 @@ def test_without_a_gpu_cores_are_divided(
 ) -> None:
     show_gpus(0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores)
-    assert [device.cores for device in assign_devices(jobs)] == expected
-    assert all(not device.environment for device in assign_devices(jobs))
+    assert [(device.cores, device.environment) for device in assign_devices(jobs)] == [(one, {}) for one in expected]
 
 
 def test_each_task_runs_on_the_device_that_is_free(tmp_path: Path) -> None:
@@ -158,18 +150,14 @@ def test_log_lines_pass_through_with_the_fold_before_them(
 
 
 def test_a_failure_stops_the_others_and_is_the_parents(tmp_path: Path) -> None:
-    fail = "\n".join(
-        [
-            "while not (folder / '0').exists(): time.sleep(0.02)",
-            "print('12:00:01 error: `loss` must be one. Received: two', file=sys.stderr)",
-            "sys.exit(1)",
-        ]
-    )
-    with pytest.raises(InputError) as caught:
+    fail = """
+while not (folder / '0').exists(): time.sleep(0.02)
+print('12:00:01 error: `loss` must be one. Received: two', file=sys.stderr)
+sys.exit(1)
+"""
+    stopped = r"'loss' must be one\. Received: two \(unet_a fold 0 stopped too; the same command goes on\)"
+    with pytest.raises(InputError, match=f"^unet_a fold 1: {stopped}$"):
         train_on_devices(TASKS, [Device(), Device()], command(tmp_path, {0: "time.sleep(600)", 1: fail}))
-    assert str(caught.value) == (
-        "unet_a fold 1: 'loss' must be one. Received: two (unet_a fold 0 stopped too; the same command goes on)"
-    )
     assert not is_running(read_notes(tmp_path, 0)[0])
     assert not (tmp_path / "2").exists()
 

@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -20,43 +19,28 @@ def square(number: int) -> int:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_results_come_in_the_order_of_the_tasks(jobs: int) -> None:
+def test_results_come_in_the_order_of_the_tasks_and_the_first_error_ends_it(jobs: int) -> None:
     assert list(run_tasks(square, range(40), what="square", jobs=jobs)) == [number * number for number in range(40)]
     assert list(run_tasks(square, [], what="square", jobs=jobs)) == []
+    with pytest.raises(ValueError, match="negative"):
+        list(run_tasks(square, [1, -1, 2], what="square", jobs=jobs))
 
 
 def test_tasks_are_drawn_no_further_than_a_block_ahead() -> None:
-    drawn = []
-
-    def draw() -> Iterator[int]:
-        for number in range(1000):
-            drawn.append(number)
-            yield number
-
-    results = run_tasks(square, draw(), what="square", jobs=2, total=1000)
+    drawn = list[int]()
+    tasks = (drawn.append(number) or number for number in range(1000))
+    results = run_tasks(square, tasks, what="square", jobs=2, total=1000)
     assert next(results) == 0
     assert len(drawn) == 32  # 16 a worker
     assert [next(results) for _ in range(40)][-1] == 40 * 40
     assert len(drawn) == 64
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_the_first_error_ends_it(jobs: int) -> None:
-    with pytest.raises(ValueError, match="negative"):
-        list(run_tasks(square, [1, -1, 2], what="square", jobs=jobs))
-
-
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 0), (2, 0), (2, 5)])
 def test_map_ahead_keeps_its_bound(workers: int, ahead: int) -> None:
-    drawn = []
-
-    def draw() -> Iterator[int]:
-        for number in range(100):
-            drawn.append(number)
-            yield number
-
-    results = map_ahead(lambda number: number, draw(), workers=workers, ahead=ahead)
-    for taken, number in enumerate(results, start=1):
+    drawn = list[int]()
+    tasks = (drawn.append(number) or number for number in range(100))
+    for taken, number in enumerate(map_ahead(lambda number: number, tasks, workers=workers, ahead=ahead), start=1):
         assert number == taken - 1
         assert len(drawn) <= taken + workers + ahead
 

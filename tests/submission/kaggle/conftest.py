@@ -1,45 +1,32 @@
-"""What the tests of Kaggle share: the server, and a client that knows no other."""
+"""What the tests of Kaggle share: a Kaggle of ours, and a client that meets no other."""
 
 import importlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 from tests import run_unets
-from tests.submission.kaggle.server import KEY, USER, FakeKaggle
-
-
-class _Clock:
-    """The time module for the client, whose pauses between tries are noted and left out."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(time, name)
+from tests.submission.kaggle.fake import KEY, USER, FakeKaggle
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKaggle]:
-    """A running server; this process and those it starts know no other Kaggle, and are signed in there."""
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKaggle:
+    """A Kaggle; this process knows no other, and is signed in there. Pauses between tries are left out."""
     for name in list(os.environ):
-        if name.startswith("KAGGLE_") or name.lower() in ("no_proxy", "all_proxy", "https_proxy", "verbose"):
+        if name.startswith("KAGGLE_") or name.lower().endswith("_proxy") or name == "VERBOSE":
             monkeypatch.delenv(name)
-    fake = FakeKaggle()
-    server = fake.start()
-    home = tmp_path / "home"
+    fake, home = FakeKaggle(), tmp_path / "home"
+    monkeypatch.setattr(HTTPAdapter, "send", lambda adapter, request, **options: fake.send(adapter, request))
     settings = {
         "HOME": str(home),
         "KAGGLE_CONFIG_DIR": str(home / ".kaggle"),
-        "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-        "http_proxy": f"http://127.0.0.1:{server.server_address[1]}",
+        "KAGGLE_API_ENVIRONMENT": "LOCALHOST",  # http://localhost: whatever happens, not Kaggle
         "KAGGLE_USERNAME": USER,
         "KAGGLE_KEY": KEY,
     }
@@ -49,30 +36,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKaggle
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     # The client reads these when it is imported, which an earlier test may have done.
-    api = importlib.import_module("kaggle.api.kaggle_api_extended").KaggleApi
-    monkeypatch.setattr(api, "args", ["--local"])
-    monkeypatch.setattr(api, "config_dir", settings["KAGGLE_CONFIG_DIR"])
-    monkeypatch.setattr(api, "config", f"{settings['KAGGLE_CONFIG_DIR']}/kaggle.json")
-    yield fake
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def pauses(fake: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds of all pauses that were left out. After `fake`: importing the client signs in where it is told to."""
-    clock = _Clock()
-    for module in (
-        "kaggle.api.kaggle_api_extended",
-        "unets.submission.kaggle.client",
-        "unets.submission.kaggle.submissions",
-    ):
-        found = importlib.import_module(module)
-        if module.startswith("kaggle"):
-            monkeypatch.setattr(found, "time", clock)
-        else:
-            monkeypatch.setattr(found, "sleep", clock.sleep)
-    return clock.pauses
+    client = importlib.import_module("kaggle.api.kaggle_api_extended")
+    monkeypatch.setattr(client.KaggleApi, "args", ["--local"])
+    monkeypatch.setattr(client.KaggleApi, "config_dir", settings["KAGGLE_CONFIG_DIR"])
+    monkeypatch.setattr(client.KaggleApi, "config", f"{settings['KAGGLE_CONFIG_DIR']}/kaggle.json")
+    monkeypatch.setattr(client, "time", SimpleNamespace(**vars(time) | {"sleep": fake.pauses.append}))
+    for module in ("client", "submissions"):
+        monkeypatch.setattr(f"unets.submission.kaggle.{module}.sleep", fake.pauses.append)
+    return fake
 
 
 @pytest.fixture

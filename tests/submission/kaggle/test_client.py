@@ -5,15 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from tests.submission.kaggle.server import COMPETITION, KEY, TOKEN, USER, FakeKaggle
+from tests.submission.kaggle.fake import COMPETITION, KEY, TOKEN, USER, FakeKaggle
 from unets.errors import InputError
-from unets.submission.kaggle.client import Session, raise_input_error, sign_in
+from unets.submission.kaggle.client import Session, sign_in
 
-pytestmark = pytest.mark.usefixtures("pauses")
 # Variables, and files below ~/.kaggle with their content.
 CREDENTIALS = {
     "key": ({"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}, {}),
@@ -26,7 +24,7 @@ CREDENTIALS = {
 
 @pytest.fixture
 def stranger(fake: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> FakeKaggle:
-    """The server, and nobody signed in."""
+    """Kaggle, and nobody signed in."""
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
     return fake
@@ -72,34 +70,18 @@ def test_wrong_credentials_are_told_without_them(
         list_names(sign_in(COMPETITION))
 
 
-def test_a_kaggle_that_is_away_is_told(fake: FakeKaggle, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there
+def test_a_kaggle_that_is_away_is_told(fake: FakeKaggle) -> None:
+    fake.is_away = True
     with pytest.raises(InputError, match="Kaggle must be within reach"):
         list_names(sign_in(COMPETITION))
-    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0]
+    assert fake.pauses == [2.0, 4.0, 8.0, 16.0, 32.0]
 
 
-def test_the_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "kaggle", None)
-    with pytest.raises(InputError, match=r"`pip install '\.\[kaggle\]'`"):
-        sign_in(COMPETITION)
-
-
-def test_no_stage_pays_for_the_client() -> None:
+def test_the_client_that_is_not_installed_is_named_and_no_stage_pays_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = "unets.cli, unets.evaluation.results, unets.submission.kaggle.data, unets.submission.kaggle.submissions"
     program = f"import sys, {modules}; print({{'kaggle', 'kagglesdk', 'requests'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-
-
-def test_a_fault_of_ours_stays_one() -> None:
-    with pytest.raises(ZeroDivisionError):
-        raise_input_error(ZeroDivisionError(), COMPETITION, ())
-    with pytest.raises(InputError, match=r"Kaggle's client must accept what it is given\. Received: no subtitle"):
-        raise_input_error(ValueError("no subtitle"), COMPETITION, ())
-    error = OSError("teapot")
-    error.response = SimpleNamespace(status_code=418)  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"Kaggle must accept the request\. Received: teapot"):
-        raise_input_error(error, COMPETITION, ())
+    monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
+    with pytest.raises(InputError, match=r"`pip install '\.\[kaggle\]'`"):
+        sign_in(COMPETITION)

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
+from tests import ROOT
+from tests.submission.kaggle.fake import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.submission.kaggle.data import get_data
 
-pytestmark = pytest.mark.usefixtures("pauses")
 TRAIN = {f"train/{index}.jpg": os.urandom(3000) for index in range(4)}
 SAMPLE = b"img,rle_mask\n" + b"".join(b"%d.jpg,1 1\n" % index for index in range(50))
 FILES = {"train.zip": make_zip(TRAIN), "sample.csv.zip": make_zip({"sample.csv": SAMPLE}), "train_hq.zip": b"unwanted"}
@@ -33,16 +33,6 @@ def project(tmp_path: Path) -> Project:
     return Project.below(tmp_path, "tiny", input_dir=tmp_path / "input")
 
 
-def write_config(project: Project, dataset: DatasetConfig) -> list[str]:
-    """Writes the competition's config; returns what `unets download` runs."""
-    project.configs_dir.mkdir(parents=True)
-    fields = f"kaggle={dataset.kaggle!r}, kaggle_files={dataset.kaggle_files!r}"
-    definition = f"from unets.config import DatasetConfig\nDATASET = DatasetConfig({fields})\n"
-    (project.configs_dir / "dataset.py").write_text(definition)
-    places = ["--root", str(project.configs_dir.parents[1]), "--input", str(project.input_dir)]
-    return [sys.executable, "-m", "unets", "download", "tiny", *places]
-
-
 def list_files(folder: Path) -> dict[str, bytes]:
     """Returns what lies in a folder, but for the lock and the notes of what is unfinished."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
@@ -56,38 +46,33 @@ def get_again(fake: FakeKaggle, project: Project, dataset: DatasetConfig, *, unp
     assert not fake.requests
 
 
-def test_the_named_files_come_as_they_are_and_no_others(fake: FakeKaggle, project: Project) -> None:
+def test_the_named_files_come_as_they_are_and_only_what_is_missing(fake: FakeKaggle, project: Project) -> None:
+    """What was unpacked by hand is there, too; with all there, nobody need be signed in."""
     fake.files = dict(FILES)
     get_data(project, DATASET)
     assert list_files(project.input_dir) == {name: FILES[name] for name in ("train.zip", "sample.csv.zip")}
     assert len(fake.list_calls("ListDataFiles")) == 2  # pages of two
     hosts = {request.host: "Authorization" in request.headers for request in fake.requests}
     assert hosts == {"localhost": True, STORAGE: False}  # credentials go to Kaggle, and not to where it redirects
-
-
-def test_what_is_there_is_not_asked_for(fake: FakeKaggle, project: Project) -> None:
-    """Unpacked by hand, too; and with all there, nobody need be signed in."""
-    fake.files = dict(FILES)
-    (project.input_dir / "train").mkdir(parents=True)
-    get_data(project, DATASET)
-    assert list(list_files(project.input_dir)) == ["sample.csv.zip"]
-    assert [request.body["fileName"] for request in fake.list_calls("DownloadDataFile")] == ["sample.csv.zip"]
+    (project.input_dir / "train.zip").unlink()
+    (project.input_dir / "train").mkdir()
     get_again(fake, project, DATASET)
+    (project.input_dir / "sample.csv.zip").unlink()
+    get_data(project, DATASET)
+    assert [request.body["fileName"] for request in fake.list_calls("DownloadDataFile")] == ["sample.csv.zip"]
 
 
-def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project: Project) -> None:
-    """`train/...` inside the zip or not, a csv beside it: where the manifest looks for them."""
-    fake.files = FILES | {"test.zip": make_zip({"9.jpg": b"photo"})}
-    dataset = DATASET.model_copy(update={"kaggle_files": (*(DATASET.kaggle_files or ()), "test.zip")})
+def test_zips_are_unpacked_where_the_manifest_looks_and_what_was_packed_on_the_way_is_as_it_was(
+    fake: FakeKaggle, project: Project
+) -> None:
+    """`train/...` inside the zip or not, a csv beside it."""
+    fake.files = FILES | {"test.zip": make_zip({"9.jpg": b"photo"}), "data/a sample.csv": SAMPLE}
+    fake.packs = ("data/a sample.csv",)
+    dataset = DATASET.model_copy(update={"kaggle_files": tuple(fake.files.keys() - {"train_hq.zip"})})
     get_data(project, dataset, unpack=True)
-    assert list_files(project.input_dir) == {**TRAIN, "sample.csv": SAMPLE, "test/9.jpg": b"photo"}
+    wanted = {**TRAIN, "sample.csv": SAMPLE, "test/9.jpg": b"photo", "data/a sample.csv": SAMPLE}
+    assert list_files(project.input_dir) == wanted
     get_again(fake, project, dataset, unpack=True)
-
-
-def test_a_file_that_is_packed_on_the_way_comes_out_as_it_was(fake: FakeKaggle, project: Project) -> None:
-    fake.files, fake.packs = {"data/a sample.csv": SAMPLE, "b.zip": FILES["train.zip"]}, ("data/a sample.csv",)
-    get_data(project, DATASET.model_copy(update={"kaggle_files": tuple(fake.files)}))
-    assert list_files(project.input_dir) == {"data/a sample.csv": SAMPLE, "b.zip": FILES["train.zip"]}
 
 
 def test_the_bundle_is_unpacked_once_and_completed_where_something_is_lost(fake: FakeKaggle, project: Project) -> None:
@@ -102,13 +87,13 @@ def test_the_bundle_is_unpacked_once_and_completed_where_something_is_lost(fake:
     get_again(fake, project, BUNDLED)
 
 
-def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
+def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: Project) -> None:
     fake.files, fake.drops = {"train.zip": LARGE}, [2 * MIB + 5, 3 * MIB // 2]
     get_data(project, LARGE_ONLY)
     assert (project.input_dir / "train.zip").read_bytes() == LARGE
     ranges = [request.headers.get("Range") for request in fake.list_calls("/files/train.zip")]
     assert ranges == [None, f"bytes={2 * MIB}-", f"bytes={3 * MIB}-"]
-    assert len(pauses) == 2
+    assert len(fake.pauses) == 2
 
 
 @pytest.mark.parametrize("how", ["a bit", "its end", "another file"])
@@ -143,7 +128,7 @@ def test_no_path_or_link_leaves_the_folder(fake: FakeKaggle, project: Project, t
     assert not Path("/outside2.jpg").exists()
 
 
-def test_a_disk_that_is_too_small_is_told_and_keeps_what_came(
+def test_a_disk_that_is_too_small_is_told_before_anything_comes(
     fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.files = dict(FILES)
@@ -171,18 +156,18 @@ def test_a_disk_that_is_too_small_is_told_and_keeps_what_came(
     ],
 )
 def test_what_kaggle_refuses_is_told_with_its_remedy(
-    status: int, message: str, fake: FakeKaggle, project: Project, pauses: list[float]
+    status: int, message: str, fake: FakeKaggle, project: Project
 ) -> None:
     fake.files, fake.refusals = dict(FILES), {"DownloadDataFile": (status, "no rules")}
     with pytest.raises(InputError, match=message):
         get_data(project, DATASET)
-    assert not pauses and not list_files(project.input_dir)
+    assert not fake.pauses and not list_files(project.input_dir)
 
 
-def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
-    fake.files, fake.busy = dict(FILES), {"ListDataFiles": [{"Retry_After": "7"}, {}], "DownloadDataFile": [{}]}
+def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Project) -> None:
+    fake.files, fake.busy = dict(FILES), {"ListDataFiles": [{"Retry-After": "7"}, {}], "DownloadDataFile": [{}]}
     get_data(project, DATASET)
-    assert pauses == [7.0, 4.0, 2.0]  # as it says, but no less than 2, 4, ... s
+    assert fake.pauses == [7.0, 4.0, 2.0]  # as it says, but no less than 2, 4, ... s
     assert (project.input_dir / "train.zip").exists()
 
 
@@ -203,22 +188,38 @@ def test_names_in_the_config_are_checked(
     assert not fake.list_calls("DownloadDataFile")
 
 
+PROGRAM = """
+import sys
+from requests.adapters import HTTPAdapter
+from tests.submission.kaggle.fake import FakeKaggle
+from unets.cli import main
+fake = FakeKaggle(**{fields})
+HTTPAdapter.send = lambda adapter, request, **options: fake.send(adapter, request)
+main(["download", "tiny", "--root", sys.argv[1], "--input", sys.argv[1] + "/input", "--verbose"])
+"""
+
+
 @pytest.mark.slow
-def test_no_secret_is_said_or_written(
-    fake: FakeKaggle, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_secret_is_said_or_written(fake: FakeKaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own, told to say all it can; with a download that breaks and a request that is refused."""
+    config = (
+        "from unets.config import DatasetConfig\nDATASET = DatasetConfig(kaggle='tiny-masks', kaggle_files=('a.zip',))"
+    )
+    (tmp_path / "configs" / "tiny").mkdir(parents=True)
+    (tmp_path / "configs" / "tiny" / "dataset.py").write_text(config)
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     monkeypatch.setenv("VERBOSE", "1")
-    fake.files, fake.drops = dict(FILES), [50]
-    command = [*write_config(project, DATASET), "--verbose"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "complete" in done.stdout, done.stderr
-    (project.input_dir / "train.zip").unlink()
-    fake.refusals = {"DownloadDataFile": (403, f"not with {KEY} or {TOKEN}, https://x.test/a?signature={SIGNATURE}")}
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1 and "accept the rules" in refused.stderr
-    said = (done.stdout + done.stderr + refused.stdout + refused.stderr).encode()
-    for secret in (KEY.encode(), TOKEN.encode(), SIGNATURE.encode()):
-        assert secret not in said
-        assert not [name for name, content in list_files(tmp_path).items() if secret in content]
+
+    def run(**fields: object) -> tuple[int, str]:
+        words = [sys.executable, "-c", PROGRAM.format(fields=fields), str(tmp_path)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    secret = f"not with {KEY} or {TOKEN}, https://x.test/a?signature={SIGNATURE}"
+    code, refused = run(files={"a.zip": b""}, refusals={"DownloadDataFile": (403, secret)})
+    assert code == 1 and "accept the rules" in refused
+    code, said = run(files={"a.zip": make_zip({"a.csv": SAMPLE})}, drops=[50])
+    assert code == 0 and "complete" in said, said
+    for one in (KEY, TOKEN, SIGNATURE):
+        assert one not in refused + said
+        assert not [name for name, content in list_files(tmp_path).items() if one.encode() in content]

@@ -16,7 +16,7 @@ import pytest
 
 import unets
 from tests import ROOT
-from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
+from tests.submission.kaggle.fake import COMPETITION, KEY, USER, FakeKaggle
 from tests.trained_competition import write_metrics
 from unets.config import load_dataset
 from unets.ensemble.ensemble import read_ensemble
@@ -40,8 +40,14 @@ def build(project: Project, slug: str | None = None) -> Path:
     return build_dataset(project, load_dataset(project.configs_dir), read_ensemble(project), USER, slug)
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_no_compiled_code(tmp_path: Path) -> None:
-    path = build_wheel(tmp_path)
+@pytest.fixture(scope="module")
+def built(predicted: Project) -> Path:
+    """The folder; pip needs seconds for its wheel."""
+    return build(predicted)
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_no_compiled_code(built: Path) -> None:
+    (path,) = built.glob("*.whl")
     assert path.name == f"unets-{version('unets')}-py3-none-any.whl"
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
@@ -62,27 +68,25 @@ def list_files(folder: Path) -> dict[str, bytes]:
 def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
     table = predicted.configs_dir / "samples.csv"  # a table that `source` may name
     table.touch()
-    folder = build(predicted)
-    names = set(list_files(folder))
-    (wheel,) = (name for name in names if name.endswith(".whl"))
-    runs = {
-        f"models/tiny/{name}/fold{fold}/{file}"
-        for name in ("unet_a", "unet_b")
-        for fold in (0, 1)
-        for file in ("config.json", "metrics.json", "net.weights.h5")
+    before = list_files(build(predicted))
+    runs = [f"models/tiny/{name}/fold{fold}" for name in ("unet_a", "unet_b") for fold in (0, 1)]
+    wanted = {f"{run}/{file}" for run in runs for file in ("config.json", "metrics.json", "net.weights.h5")}
+    wanted |= {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "unet_a", "unet_b")}
+    wanted |= {
+        "configs/tiny/samples.csv",
+        "dataset-metadata.json",
+        "models/tiny/folds.csv",
+        "models/tiny/ensemble.json",
     }
-    configs = {f"configs/tiny/{name}" for name in ("dataset.py", "ensemble.py", "unet_a.py", "unet_b.py", table.name)}
-    others = {"dataset-metadata.json", "models/tiny/folds.csv", "models/tiny/ensemble.json"}
-    assert names == {wheel} | runs | configs | others
-    before = list_files(folder)
+    assert {name for name in before if not name.endswith(".whl")} == wanted
     assert list_files(build(predicted)) == before  # the same, made again
     table.unlink()
 
 
-def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project, tmp_path: Path) -> None:
+def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project, built: Path, tmp_path: Path) -> None:
     """As a kernel does: the package from the wheel, the folder read only, another working folder, no repository."""
     attached, site, work = tmp_path / "input" / "unets-tiny", tmp_path / "site", tmp_path / "working"
-    shutil.copytree(build(predicted), attached)
+    shutil.copytree(built, attached)
     work.mkdir()
     with zipfile.ZipFile(next(attached.glob("*.whl"))) as wheel:
         wheel.extractall(site)
@@ -98,14 +102,8 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project
     libraries = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{libraries}", "CUDA_VISIBLE_DEVICES": "-1"}
     before = list_files(attached)
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=work,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(words, cwd=work, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(work / "submission.csv")
     assert (work / "submission.csv").read_bytes() == gzip.decompress(predicted.submission_path("ours").read_bytes())
@@ -119,11 +117,13 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project
         ("models/tiny/ensemble.json", "ensemble.json must exist"),
     ],
 )
-def test_a_folder_that_lacks_something_is_told(missing: str, message: str, predicted: Project, tmp_path: Path) -> None:
+def test_a_folder_that_lacks_something_is_told(
+    missing: str, message: str, predicted: Project, built: Path, tmp_path: Path
+) -> None:
     from unets.submission.kaggle.kernel import predict_offline
 
     attached = tmp_path / "unets-tiny"
-    shutil.copytree(build(predicted), attached)
+    shutil.copytree(built, attached)
     path = attached / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
@@ -143,37 +143,40 @@ def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def test_the_client_uploads_it_and_then_its_next_version(predicted: Project, fake: FakeKaggle) -> None:
-    folder, session, ref = build(predicted), sign_in(COMPETITION), f"{USER}/unets-tiny"
+def test_the_client_uploads_it_and_then_its_next_version(built: Path, fake: FakeKaggle) -> None:
+    session, ref = sign_in(COMPETITION), f"{USER}/unets-tiny"
     for number in (1, 2):
-        assert upload_dataset(session, folder, ref, f"version {number}") == f"https://www.kaggle.com/datasets/{ref}"
+        assert upload_dataset(session, built, ref, f"version {number}") == f"https://www.kaggle.com/datasets/{ref}"
         assert len(fake.datasets[ref]) == number
     created = fake.list_calls("CreateDataset")[0]
     assert created.body["isPrivate"] is True and created.body["licenseName"] == "other"
     assert fake.list_calls("CreateDatasetVersion")[0].body["body"]["versionNotes"] == "version 2"
-    expected = {name: content for name, content in list_files(folder).items() if name != "dataset-metadata.json"}
+    expected = {name: content for name, content in list_files(built).items() if name != "dataset-metadata.json"}
     assert [unpack_as_kaggle(version) for version in fake.datasets[ref]] == [expected] * 2
     fake.datasets.clear()
-    fake.upload_status = 400
-    with pytest.raises(InputError, match="Upload unsuccessful"):
-        upload_dataset(session, folder, ref, "first")
-    fake.upload_status, fake.refusals = 200, {"CreateDataset": (403, "not your account")}
-    with pytest.raises(InputError, match="not your account"):
-        upload_dataset(session, folder, ref, "first")
+    for status, refusals, wanted in (
+        (400, {}, "Upload unsuccessful"),
+        (200, {"CreateDataset": (403, "not your account")}, "not your account"),
+    ):
+        fake.upload_status, fake.refusals = status, refusals
+        with pytest.raises(InputError, match=wanted):
+            upload_dataset(session, built, ref, "first")
     assert not fake.datasets
 
 
 def test_the_client_takes_the_kernel(predicted: Project, fake: FakeKaggle, tmp_path: Path) -> None:
-    notebook, project = tmp_path / NOTEBOOK, predicted
+    notebook = tmp_path / NOTEBOOK
     notebook.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    dataset = load_dataset(project.configs_dir)
-    folder = build_kernel(project, dataset, read_ensemble(project), USER, "unets-tiny", notebook)
+    ensemble, dataset = read_ensemble(predicted), load_dataset(predicted.configs_dir)
+    folder = build_kernel(predicted, dataset, ensemble, USER, "unets-tiny", notebook)
     sign_in(COMPETITION).ask("kernels_push", str(folder))
+    wanted = {
+        **{"slug": f"{USER}/unets-tiny-kernel", "newTitle": "unets tiny kernel"},
+        **{"datasetDataSources": [f"{USER}/unets-tiny"], "competitionDataSources": [COMPETITION]},
+        **{"enableGpu": True, "enableInternet": False, "isPrivate": True},
+    }
     (kernel,) = fake.kernels
-    assert kernel["slug"] == f"{USER}/unets-tiny-kernel" and kernel["newTitle"] == "unets tiny kernel"
-    assert kernel["datasetDataSources"] == [f"{USER}/unets-tiny"]
-    assert kernel["competitionDataSources"] == [COMPETITION]
-    assert (kernel["enableGpu"], kernel["enableInternet"], kernel["isPrivate"]) == (True, False, True)
+    assert {name: kernel[name] for name in wanted} == wanted
 
 
 def test_the_client_s_own_rules_are_kept(predicted: Project) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.submission.kaggle.kernel import Attached, find_attached, imitate_kernel
+from unets.submission.kaggle.kernel import Attached, find_attached
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_data_and_nets_are_found_at_any_depth(attached_dir: Path, bundle: str, w
     )
 
 
-def test_data_may_be_zipped_but_not_there_twice(attached_dir: Path) -> None:
+def test_data_may_be_zipped_but_not_there_twice_and_what_is_not_attached_is_named(attached_dir: Path) -> None:
     attach(attached_dir)
     data_dir = attached_dir / "tiny-challenge"
     sample_path = data_dir / "sample_submission.csv"
@@ -47,34 +47,19 @@ def test_data_may_be_zipped_but_not_there_twice(attached_dir: Path) -> None:
         archive.write(sample_path, sample_path.name)
     sample_path.unlink()
     assert find_attached(attached_dir, "tiny").input_dir == data_dir
+
+    def refuse(folder: Path, name: str, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            find_attached(folder, name)
+
     shutil.copytree(data_dir, attached_dir / "another")
-    with pytest.raises(InputError, match=r"with sample_submission.csv. Received: .*another, .*tiny-challenge"):
-        find_attached(attached_dir, "tiny")
-
-
-def test_what_is_not_attached_is_named(attached_dir: Path) -> None:
-    attach(attached_dir)
-    with pytest.raises(InputError, match=r"configs/other/dataset.py. Received: none; attached are my-nets, tiny-chall"):
-        find_attached(attached_dir, "other")
-    shutil.rmtree(attached_dir / "tiny-challenge")
-    with pytest.raises(InputError, match=r"with sample_submission.csv. Received: none; attached are my-nets"):
-        find_attached(attached_dir, "tiny")
+    refuse(attached_dir, "tiny", r"with sample_submission.csv. Received: .*another, .*tiny-challenge")
+    shutil.rmtree(attached_dir / "another")
+    refuse(attached_dir, "other", r"configs/other/dataset.py. Received: none; attached are my-nets, tiny-chall")
+    shutil.rmtree(data_dir)
+    refuse(attached_dir, "tiny", r"with sample_submission.csv. Received: none; attached are my-nets")
     config = attached_dir / "my-nets" / "configs" / "tiny" / "dataset.py"
     config.write_text("from unets.config import *\nDATASET = DatasetConfig(submission=SubmissionConfig(sample=None))\n")
-    with pytest.raises(InputError, match=r"`submission.sample` must name the file by which the competition's folder"):
-        find_attached(attached_dir, "tiny")
-    with pytest.raises(InputError, match=r"no such folder. `unets notebooks` runs this notebook outside of Kaggle"):
-        find_attached(attached_dir / "nowhere", "tiny")
-
-
-def test_a_kernel_can_be_imitated(make_competition: Callable[..., Project], tmp_path: Path) -> None:
-    project = make_competition(num_groups=2, num_test_groups=1)
-    project.models_dir.mkdir(parents=True)
-    (project.models_dir / "ensemble.json").touch()
-    (tmp_path / "imitated").mkdir()
-    attached_dir, working_dir = imitate_kernel(project, tmp_path / "imitated")
-    found = find_attached(attached_dir, "tiny")
-    assert found.input_dir.resolve() == project.input_dir.resolve()
-    assert (found.bundle_dir / "models" / "tiny").resolve() == project.models_dir.resolve()
-    assert found.ensembles == ("ensemble",)
-    assert list(working_dir.iterdir()) == []
+    refuse(attached_dir, "tiny", r"`submission.sample` must name the file by which the competition's folder")
+    nowhere = attached_dir / "nowhere"
+    refuse(nowhere, "tiny", r"no such folder. `unets notebooks` runs this notebook outside of Kaggle")

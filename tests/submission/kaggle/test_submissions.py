@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, FakeKaggle
+from tests.submission.kaggle.fake import COMPETITION, KEY, SIGNATURE, STORAGE, FakeKaggle
 from unets.config import load_dataset
 from unets.data.files import find_file
 from unets.errors import InputError
@@ -15,7 +15,6 @@ from unets.evaluation.results import render_results
 from unets.store.paths import Project
 from unets.submission.kaggle.submissions import Sent, find_sent, hash_csv, list_recorded, record_sent, submit
 
-pytestmark = pytest.mark.usefixtures("pauses")
 SCORED = {"status": "COMPLETE", "publicScore": "0.99612", "privateScore": "0.99587"}
 SLEEP = "unets.submission.kaggle.submissions.sleep"
 Run = Callable[..., int]
@@ -41,13 +40,11 @@ def send(project: Project, *, name: str = "best", message: str = "first", wait_s
     return submit(project, dataset, project.submission_path(name), message, wait_s=wait_s, **again)
 
 
-def test_a_submission_is_uploaded_and_its_score_awaited(
-    fake: FakeKaggle, project: Project, pauses: list[float]
-) -> None:
+def test_a_submission_is_uploaded_and_its_score_awaited(fake: FakeKaggle, project: Project) -> None:
     fake.judgements = [{}, {}, {}, SCORED]
     sent = send(project)
     assert (sent.state, sent.ref, sent.public, sent.private) == ("scored", 100, 0.99612, 0.99587)
-    assert pauses == [2.0, 3.0, 4.5]
+    assert fake.pauses == [2.0, 3.0, 4.5]
     content = project.submission_path("best").read_bytes()
     assert list(fake.uploads.values()) == [("best.csv.gz", content)]
     (start,) = fake.list_calls("StartSubmissionUpload")
@@ -126,22 +123,16 @@ def test_an_answer_that_was_lost_is_looked_for_before_anything_is_sent_again(
 
 
 def test_what_kaggle_refuses_is_told_in_its_words(fake: FakeKaggle, project: Project) -> None:
-    fake.upload_status = 400
-    with pytest.raises(InputError, match=r"Kaggle must take .*best\.csv\.gz. Received: Could not submit"):
-        send(project)
-    assert not fake.submissions
-    fake.upload_status = 200
-    for function, answer, wanted in (
-        (
-            "CreateSubmission",
-            (400, "Your team has used its daily Submission allowance"),
-            "Received: Your team has used",
-        ),
-        ("StartSubmissionUpload", (403, "accept this"), r"competitions/tiny-masks/rules. Received: accept this"),
+    said = "Your team has used its daily Submission allowance"
+    for status, refusals, wanted in (
+        (400, {}, r"Kaggle must take .*best\.csv\.gz. Received: Could not submit"),
+        (200, {"CreateSubmission": (400, said)}, f"Received: {said}"),
+        (200, {"StartSubmissionUpload": (403, "no")}, r"competitions/tiny-masks/rules. Received: no"),
     ):
-        fake.refusals = {function: answer}
+        fake.upload_status, fake.refusals = status, refusals
         with pytest.raises(InputError, match=wanted):
             send(project)
+        assert not fake.submissions
     fake.refusals, fake.judgements = {}, [SCORED]
     assert send(project).public == 0.99612
 
