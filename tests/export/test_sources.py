@@ -212,7 +212,7 @@ def test_the_card_is_told_in_words(plant_ensemble: Plant) -> None:
         "tiny_ensemble: car; 2 nets of 32 x 48; dice 0.90000 (0.80000 to 0.95000)\n\n",
         "trained on       tiny, images of rgb, 64 x 96",
         "usual masks      10.0% to 40.0% of the image, confidence from 0.950 (12 images)",
-        "threshold        0.44, of the mean logit",
+        "threshold        0.44, of the mean probability",
         "unet_a   1.000  32 x 48  identity, hflip  unet     0, 1   0.90000, 0.91000",
     ):
         assert words in said

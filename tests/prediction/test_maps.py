@@ -89,7 +89,11 @@ def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_bytes(before["notes.txt"])
     (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
     assert find_missing(tmp_path) == [] and read_all(tmp_path) == before
-    assert find_missing(tmp_path, plan=[IDS[:2], IDS[2:]]) == [1]  # of other images
+
+
+def test_shards_of_other_images_are_made_again_or_gone(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    assert find_missing(tmp_path, plan=[IDS[:2], IDS[2:]]) == [1]
     assert list_shards(tmp_path) == [shard_path(tmp_path, 0)]
     assert find_missing(tmp_path, plan=[IDS[:2]], image_hash="of other bytes") == [0]  # names and nets are as before
 
