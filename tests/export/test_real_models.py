@@ -51,7 +51,9 @@ pytestmark = pytest.mark.slow
 
 def port(weights: Path, experiment: ExperimentConfig, dataset: DatasetConfig = ONE_CLASS) -> keras.Model:
     """The net that other programs get."""
-    return build_portable(load_net(weights, experiment, experiment.data.size_hw, dataset, "float32"), "net")
+    return build_portable(
+        load_net(weights, experiment, experiment.data.size_hw, dataset, "float32"), "unet+training.seed=1_fold0"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ Other programs get a net of Keras's own layers and operations alone, from bytes 
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
 def build_portable(net: keras.Model, name: str, *, overlapping: bool = False) -> keras.Model:
     """Builds a net of float32 again, without our layers: a file of it needs nothing of this package.
 
-    Returns a model of that name from uint8 images (batch, height, width, channels) of the net's size to the
+    Returns a model of that name, about, from uint8 images (batch, height, width, channels) of the net's size to the
     probabilities of the foreground classes, float32 (batch, height, width, classes), of the image without TTA.
     """
     images = keras.Input(net.input_shape[1:], dtype="uint8", name=INPUT_NAME)
@@ -148,7 +149,8 @@ def build_portable(net: keras.Model, name: str, *, overlapping: bool = False) ->
     else:
         shares = layers.Softmax(dtype="float32", name=OUTPUT_NAME)(logits)
         probs = ops.split(shares, [1], axis=-1)[1]  # without the background's
-    portable = keras.Model(plain.inputs[0], probs, name=name)
+    # TensorFlow takes few signs in names: none of those that overrides have, as `unet+training.seed=1`.
+    portable = keras.Model(plain.inputs[0], probs, name="net_" + re.sub(r"[^A-Za-z0-9_.]+", "_", name))
     set_weights(portable, get_weights(net))
     return portable
 
