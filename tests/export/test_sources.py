@@ -219,6 +219,13 @@ def test_the_card_is_told_in_words(plant_ensemble: Plant) -> None:
     assert "images unlike those of training are not named" in render_card(card)
 
 
+def test_a_member_of_no_weight_is_refused() -> None:
+    card = open_model(Path("demo")).card
+    members = (card.members[0], card.members[0].model_copy(update={"name": "b"}))
+    with pytest.raises(ValueError, match="`members` must have a name and a weight above 0"):
+        ModelCard(**(dict(card) | {"members": members, "recipe": Recipe(weights=(1.0, 0.0))}))
+
+
 def test_the_demo_is_a_model_file_of_few_bytes() -> None:
     card = open_model(Path("demo")).card
     assert card.classes == ("car",) and card.usual is not None and card.score is not None
