@@ -9,7 +9,7 @@ import pytest
 from unets.config import Postprocessing, PredictionConfig
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.export.card import ModelCard, Origin, Usual, render_card
+from unets.export.card import MemberCard, ModelCard, Origin, Usual, render_card
 from unets.export.model import TrainedModel
 from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KEY, load_model, open_model
 from unets.store.runs import hash_file
@@ -219,11 +219,13 @@ def test_the_card_is_told_in_words(plant_ensemble: Plant) -> None:
     assert "images unlike those of training are not named" in render_card(card)
 
 
-def test_a_member_of_no_weight_is_refused() -> None:
+def test_a_member_of_no_weight_or_of_a_fold_twice_is_refused() -> None:
     card = open_model(Path("demo")).card
     members = (card.members[0], card.members[0].model_copy(update={"name": "b"}))
     with pytest.raises(ValueError, match="`members` must have a name and a weight above 0"):
         ModelCard(**(dict(card) | {"members": members, "recipe": Recipe(weights=(1.0, 0.0))}))
+    with pytest.raises(ValueError, match="`nets` must be one a fold"):
+        MemberCard(**(dict(card.members[0]) | {"nets": card.members[0].nets * 2}))
 
 
 def test_the_demo_is_a_model_file_of_few_bytes() -> None:
