@@ -173,12 +173,12 @@ def test_threshold_targets_are_0_or_255() -> None:
         np.testing.assert_array_equal(hard[1], (soft[1] > 127) * 255)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow runs its steps eagerly")
 def test_one_core_does_not_bring_the_autotuner_whose_sleep_tensorflow_waits_for() -> None:
     adapter = PyDatasetAdapter(Batches(NumberReader(), range(4), batch_size=2, workers=1))
     assert adapter.get_tf_dataset().options().autotune.enabled is False
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow runs its steps eagerly")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_fit_sees_the_batches_of_its_epoch_or_what_is_left_of_it(workers: int) -> None:
     train = Batches(NumberReader(), range(11), batch_size=3, shuffle=True, seed=4, workers=workers)

@@ -75,7 +75,10 @@ def test_unets_new_reads_what_is_written(
 
 def test_images_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
     images = plant(tmp_path, confidences=(0.9, 0.3)).items()
-    named = {replace(task, place=Path(folder) / "a"): note for folder, (task, note) in zip("xy", images, strict=True)}
+    named = {
+        replace(task, place=Path(folder) / "a", image_path=Path(folder) / "a.jpg"): note
+        for folder, (task, note) in zip("xy", images, strict=True)
+    }
     for format_ in ("rle", "coco"):
         ((_, text),) = FORMATS[format_](named, ("a", "b"), tmp_path)
         assert "x/a.jpg" in text and "y/a.jpg" in text

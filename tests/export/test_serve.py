@@ -92,7 +92,7 @@ def test_the_page_in_a_browser(server: int, chromium: Any, tmp_path: Path) -> No
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"http://127.0.0.1:{server}/")
-    page.wait_for_function("document.getElementById('card').textContent.includes('bright: car')")
+    page.locator("#card", has_text="bright: car").wait_for()  # wait_for_function polls by eval, which the page forbids
     assert page.locator("#example").get_attribute("src") == f"data:image/jpeg;base64,{PICTURE}"
     (tmp_path / "my car.png").write_bytes(encode(draw()))
     page.set_input_files("#file", tmp_path / "my car.png")

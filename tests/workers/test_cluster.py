@@ -41,7 +41,7 @@ else:
     pytest.importorskip("distributed")
 HOST = os.uname().nodename
 Use = Callable[[], AbstractContextManager[None]]
-use_cluster = partial(cluster.use_cluster, connect_s=600.0)  # workers load as slowly as a busy machine lets them
+use_cluster = partial(cluster.use_cluster, connect_s=60.0)  # workers load as slowly as a busy machine lets them
 
 
 def launch(stack: ExitStack, folder: Path, *arguments: str, source: Path = ROOT / "src") -> None:
@@ -270,7 +270,7 @@ def test_lost_workers_are_waited_for_and_a_lost_scheduler_ends_it(
         address = launch_scheduler(scheduler, tmp_path)
         launch(first, tmp_path, "worker", address, *words)
         folders = {"input_dir": tmp_path, "models_dir": tmp_path / "models"}
-        stack.enter_context(use_cluster(address, **folders, patience_s=0.5))
+        stack.enter_context(use_cluster(address, **folders, connect_s=20.0, patience_s=0.5))
         with pytest.raises(InputError, match=r"`--cluster` must have workers that train and predict, one a GPU"):
             list(run_tasks(note_process, [0], what="train", on_gpu=True))
         results = run_tasks(partial(note, tmp_path), range(400), what="note")
