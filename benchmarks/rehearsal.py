@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import random
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -296,9 +297,7 @@ def _work(words: Sequence[str], environment: Mapping[str, str]) -> None:
     os.setsid()
     os.environ |= environment
     sys.argv = ["unets", *words]
-    sys.path.insert(0, str(_STRIKING))
-    import sitecustomize  # noqa: F401 it watches from now on
-
+    runpy.run_path(str(_STRIKING / "sitecustomize.py"))  # it watches from now on
     main_of_unets()
 
 

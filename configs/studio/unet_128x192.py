@@ -8,5 +8,5 @@ from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConf
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(128, 192), batch_size=8),
     model=ModelConfig(depth=4, base_filters=16, stride=2),
-    training=TrainingConfig(epochs=14, learning_rate=3e-3),
+    training=TrainingConfig(epochs=9, learning_rate=3e-3),
 )

@@ -282,6 +282,9 @@ def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> N
     path.write_text("id,split,image,mask\n../a,train,odd/x.png,odd/y.png\nb,train,odd/x2.png,odd/y.png\n")
     with pytest.raises(InputError, match=r"the id '../a' must"):
         load(project, **fields, has_ignored=True)
+    path.write_text("id,split,image,mask\na,test,odd/x.png,odd/y.png\n")
+    with pytest.raises(InputError, match="must name masks in `mask`"):
+        load(project, **fields, has_ignored=True)
     path.write_text("id,image\na,odd/x.png\n")
     with pytest.raises(InputError, match="must have the columns image,mask"):
         load(project, **fields, has_ignored=True)

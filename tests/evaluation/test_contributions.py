@@ -68,7 +68,7 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     )
     starts = (
         "with 5 groups the interval is rough",
-        "the best epoch of a fold was chosen on that fold",
+        "where a fold's best epoch was kept",
         "what is fitted is evaluated on images that it was not fitted on, over 2 folds",
         "which candidates are kept is decided by these same gains: dice and",
     )

@@ -27,6 +27,7 @@ from unets.evaluation.scores import read_scores
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, list_shards, open_maps, write_shard
 from unets.store.paths import Project
+from unets.store.provenance import describe_origin
 from unets.store.runs import lock
 from unets.submission import submission
 from unets.submission.check import check_submission
@@ -86,7 +87,7 @@ def test_a_submission_is_of_its_ensemble_and_its_record_says_what_made_it(make_r
     )
     assert (record["threshold"], record["folds"], record["num_rows"]) == (0.5, [0, 1], 6)
     assert record["csv_sha256"] == hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
-    assert (record["versions"]["numpy"], record["git_commit"]) == (np.__version__, None)  # of no repository
+    assert (record["versions"]["numpy"], record["git_commit"]) == (np.__version__, describe_origin()["git_commit"])
     with pytest.raises(InputError, match=r"Run `unets predict --exp a`"):
         write_submission(project, dataset, jobs=1)
 
@@ -164,6 +165,7 @@ from pathlib import Path
 from unets.config import load_dataset
 from unets.submission import submission
 from unets.store.paths import Project
+from unets.store.provenance import describe_origin
 
 submission.PART_SIZE, write_part = 2, submission.write_part
 def write_slowly(*args, **fields):  # in this process, so with one job

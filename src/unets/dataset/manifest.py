@@ -197,7 +197,7 @@ def read_masks_digest(project: Project) -> str | None:
 
     None where there was none. INPUT need not be at hand.
     """
-    if not project.samples_path.is_file():
+    if not (project.samples_path.is_file() and project.account_path.is_file()):
         return None
     hashes = {name: digest for name, _, digest, _ in read_table(project.account_path, FILE_COLUMNS)}
     rows = read_table(project.samples_path, SAMPLE_COLUMNS)

@@ -71,7 +71,10 @@ def list_candidates(ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
 def list_notes(ensemble: Ensemble) -> list[str]:
     """Says what to keep in mind of an ensemble's score and gains."""
     notes = note_few_groups(ensemble.num_groups)
-    notes.append("the best epoch of a fold was chosen on that fold: out-of-fold scores are a little too good")
+    text = (
+        "where a fold's best epoch was kept (training.keep=best), that fold chose it: its scores are a little too good"
+    )
+    notes.append(text)
     if ensemble.num_groups < MIN_GROUPS:
         return [*notes, f"nothing is tried below {MIN_GROUPS} groups: what gains may be chance"]
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"

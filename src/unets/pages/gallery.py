@@ -186,7 +186,7 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
 
 def write_page(folder: Path, project: Project, data: Mapping[str, Any], **values: Any) -> None:
     """Writes the page of a gallery, of what `write_gallery` returned; deletes the pictures that it does not show."""
-    origin = describe_origin(project.configs_dir)
+    origin = describe_origin()
     page = render_page("gallery.html", title=project.competition, origin=origin, data=data, **values)
     write_text(folder / PAGE, page)
     kept = {name for picture in data["pictures"].values() for name in picture[2:]}

@@ -83,7 +83,7 @@ def write_submission(
             "ensemble": ensemble.name,
             **ensemble.model_dump(mode="json", include=_TOLD),
             "oof_score": ensemble.score.model_dump(mode="json"),
-            **describe_origin(project.configs_dir),
+            **describe_origin(),
         }
         write_json(path.with_name(f"{name}.json"), record, sealed=True)
         drop_parts(folder)

@@ -388,6 +388,24 @@ def test_formats(tmp_path: Path, name: str) -> None:
     assert any("have no area" in question.text for question in result.questions) == name.startswith("labelme")
 
 
+@pytest.mark.parametrize(
+    ("files", "classes"),
+    [
+        ({"cfg.yaml": "shuffle: 0\naugment: 1\n", "data.yaml": "names: [cat, dog]"}, ("cat", "dog")),
+        ({"classes.txt": "машина\nT-shirt & top (all)\n"}, ("машина", "T-shirt & top (all)")),
+        ({"obj.names": "2 wheeler\n4 wheeler\n"}, ("2 wheeler", "4 wheeler")),
+    ],
+)
+def test_classes_of_yolo_are_those_of_its_lists(
+    tmp_path: Path, files: dict[str, str], classes: tuple[str, ...]
+) -> None:
+    drawing = Drawing(tmp_path)
+    write_yolo(drawing, draw_all(drawing, "train/images", 5, "jpg"), names="")
+    for name, text in {"data.yaml": "train: images"}.items() | files.items():
+        drawing.write(name, text)
+    assert import_drawn(drawing)[1].classes == classes
+
+
 @pytest.mark.parametrize("as_project", [False, True])
 def test_via(tmp_path: Path, as_project: bool) -> None:
     drawing = Drawing(tmp_path)

@@ -49,7 +49,8 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
         found.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
 
     def ask_kinds(groups: Iterable[str], *choices: str, what: str = "folders or names") -> dict[str, tuple[str, str]]:
-        text = f"{what} may tell kinds of images ({_list(sorted({*groups}))}): no image has a group, and all "
+        none = "no image has a group, and " if what == "folders or names" else ""
+        text = f"{what} may tell kinds of images ({_list(sorted({*groups}))}): {none}all "
         other = "a table samples.csv with groups, if each is a place or a person"
         found.ask("source.group", f"{text}objects are of the same classes", *as_classes, *choices or (other,))
         return {}

@@ -156,8 +156,12 @@ def read(
     if faults:
         text = f"{len(faults)} rows of {source.path} name files that are not there: {faults[0]}"
         found.ask("source.path", text, "nothing, if that is right")
+    held = {image: masks for image, masks in test.items() if masks and not is_by_hand}
     if not masks_of:  # all masks are of images called test
-        masks_of = {image: masks for image, masks in test.items() if masks}
+        masks_of = held
+    elif held:
+        text = f"{len(held)} images called test have masks, and are not trained on: {next(iter(held))}"
+        found.ask("source.path", text, "a table samples.csv, if they are for training")
     found.leave({mask for masks in test.values() for mask in masks}, "the mask of a test image")
     files = [mask for masks in masks_of.values() for mask in masks]
     if not files:

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import yaml  # type: ignore[import-untyped]
 
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.draws import Value
@@ -62,7 +63,7 @@ def _name_classes(found: Annotations) -> None:
     names: dict[Value, str] = {}
     for path in (*listing.select(".yaml", ".yml", ".names"), *listing.select(".txt")):
         if not names and (not path.endswith(".txt") or re.search(r"classes|names", path.rpartition("/")[2].lower())):
-            names = parse_class_list(path, _read_text(listing, path))
+            names = _read_names(path, _read_text(listing, path), numbers)
             found.account |= {path: "annotation"} if names else {}
     missing = numbers - names.keys()
     if names and missing:
@@ -73,3 +74,18 @@ def _name_classes(found: Annotations) -> None:
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
         found.areas[image] = [replace(area, label=names[int(area.label)]) for area in areas]
+
+
+def _read_names(path: str, text: str, numbers: set[int]) -> dict[Value, str]:
+    """Reads what stands below `names` in YAML, or names a line; empty of other YAML, as of a training's settings."""
+    if not path.endswith((".yaml", ".yml")):
+        found = parse_class_list(path, text)
+        lines = [line for line in map(str.strip, text.splitlines()) if line]
+        return found if found.keys() >= numbers else dict(enumerate(lines))
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    names = content.get("names") if isinstance(content, dict) else None
+    of_number = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
+    return {int(number): str(name) for number, name in of_number if str(number).isdecimal()}
