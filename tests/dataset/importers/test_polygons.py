@@ -401,7 +401,7 @@ def test_classes_of_yolo_are_those_of_its_lists(
 ) -> None:
     drawing = Drawing(tmp_path)
     write_yolo(drawing, draw_all(drawing, "train/images", 5, "jpg"), names="")
-    for name, text in {"data.yaml": "train: images"}.items() | files.items():
+    for name, text in ({"data.yaml": "train: images"} | files).items():
         drawing.write(name, text)
     assert import_drawn(drawing)[1].classes == classes
 
