@@ -226,6 +226,15 @@ def test_numbers_of_objects_are_one_class(
     assert any("numbers of objects" in question.text for question in result.questions)
 
 
+def test_settings_of_a_training_name_no_classes(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(4):
+        mask = merge(drawing.add(f"images/{number}.png", number, 2))
+        drawing.save(f"masks/{number}.png", mask)
+    drawing.write("config.json", '{"epochs": 1, "workers": 2}')
+    assert not {"epochs", "workers"} & {*import_drawn(drawing)[1].classes}
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -392,6 +392,7 @@ def test_formats(tmp_path: Path, name: str) -> None:
     ("files", "classes"),
     [
         ({"cfg.yaml": "shuffle: 0\naugment: 1\n", "data.yaml": "names: [cat, dog]"}, ("cat", "dog")),
+        ({"data.yaml": "names: [0, 1]"}, ("0", "1")),
         ({"classes.txt": "машина\nT-shirt & top (all)\n"}, ("машина", "T-shirt & top (all)")),
         ({"obj.names": "2 wheeler\n4 wheeler\n"}, ("2 wheeler", "4 wheeler")),
     ],

@@ -14,7 +14,9 @@ from unets.errors import DECODER_FAULTS, InputError
 
 IGNORE_NAMES = r"void|_+ignore_+|(void--)?unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
 BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none|null"
-_CALLED = r"class|label|categor|colou?r|names|palette|codes|objectinfo|^(config.*|.*-config|dataset[_\d]*)\.json$"
+_OF_CLASSES = r"class|label|categor|colou?r|names|palette|codes|objectinfo"
+_CALLED = _OF_CLASSES + r"|^(config.*|.*-config|dataset[_\d]*)\.json$"
+_KEYS = ("labels", "classes", "names")
 _MOST = 256
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 # The numbers of Cityscapes' `labelIds`, of the classes that its benchmark scores.
@@ -69,13 +71,19 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
 
     Understood are a csv with a name and a value or `r,g,b`; in json or YAML an object `{"1": "car"}`, `{"car": 1}`, a
     list, or these below nnU-Net's `labels`, YOLO's `names`; a txt with a name a line (from 0 on), `value name`, `r g b
-    name`, `name r g b`, CVAT's `name:r,g,b::`, or a table with a header, as ADE20K's.
+    name`, `name r g b`, CVAT's `name:r,g,b::`, or a table with a header, as ADE20K's. An object counts by itself only
+    where the file's name speaks of classes: settings of a training are names and numbers, too.
     """
     try:
-        if ending(path) == ".json":
-            return _parse_json(json.loads(text))
-        if ending(path) in (".yaml", ".yml"):
-            return _parse_json(yaml.safe_load(text))
+        if (
+            read := {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}.get(ending(path))
+        ) is not None:
+            content = read(text)
+            if isinstance(content, dict):
+                is_of_classes = re.search(_OF_CLASSES, path.rpartition("/")[2].lower())
+                below = (content[key] for key in _KEYS if isinstance(content.get(key), dict | list))
+                content = next(below, content if is_of_classes else None)
+            return _parse_json(content)
         if ending(path) == ".csv":
             return _parse_csv(text)
         return _parse_lines(text)
@@ -84,13 +92,8 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
 
 
 def _parse_json(content: Any) -> dict[Value, str]:
-    if isinstance(content, dict):
-        content = next(
-            (content[key] for key in ("labels", "classes", "names") if isinstance(content.get(key), dict | list)),
-            content,
-        )
-    if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
-        return dict(enumerate(content))
+    if isinstance(content, list) and content and all(isinstance(name, str | int) for name in content):
+        return dict(enumerate(map(str, content)))
     if isinstance(content, list) and content and all(isinstance(item, dict) for item in content):
         return _parse_rows([{key: str(value) for key, value in item.items()} for item in content])
     if not isinstance(content, dict) or not content or len(content) > _MOST:

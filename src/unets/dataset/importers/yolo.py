@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
 
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.draws import Value
@@ -77,15 +76,8 @@ def _name_classes(found: Annotations) -> None:
 
 
 def _read_names(path: str, text: str, numbers: set[int]) -> dict[Value, str]:
-    """Reads what stands below `names` in YAML, or names a line; empty of other YAML, as of a training's settings."""
-    if not path.endswith((".yaml", ".yml")):
-        found = parse_class_list(path, text)
-        lines = [line for line in map(str.strip, text.splitlines()) if line]
-        return found if found.keys() >= numbers else dict(enumerate(lines))
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return {}
-    names = content.get("names") if isinstance(content, dict) else None
-    of_number = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
-    return {int(number): str(name) for number, name in of_number if str(number).isdecimal()}
+    """Reads the names of a list of classes; of a txt that is no list of numbered ones, a name a line."""
+    found = parse_class_list(path, text)
+    if found.keys() >= numbers or path.endswith((".yaml", ".yml")):
+        return found
+    return dict(enumerate(line for line in map(str.strip, text.splitlines()) if line))
