@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from unets.config import Postprocessing
 from unets.data.objects import label_objects
-from unets.ensemble.postprocess import blur, clean_mask, drop_small, to_masks
+from unets.ensemble.postprocess import blur, clean_mask, to_masks
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
 
@@ -64,7 +64,7 @@ def test_overlapping_classes_are_cut_and_cleaned_each_by_itself() -> None:
 )
 def test_a_class_with_fewer_pixels_is_emptied(min_area_px: int, expected: list[int]) -> None:
     mask = np.array([[1, 1, 1, 2, 2, 0]], dtype=np.uint8)
-    dropped = drop_small(mask, min_area_px)
+    dropped = clean_mask(mask, Postprocessing(min_area_px=min_area_px))
     assert dropped.tolist() == [expected]
     assert dropped.dtype == np.uint8
     assert mask.tolist() == [[1, 1, 1, 2, 2, 0]]

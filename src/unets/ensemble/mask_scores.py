@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick, pick_classes
+from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick_classes
 from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
 from unets.metrics.masks import Metric, divide, find_metric
 from unets.metrics.pixels import Numbers, number_class, pick_class, pick_known
@@ -162,7 +162,7 @@ def _score_counts(
         if target.known_hw is not None:
             candidates_hw = target.known_hw if candidates_hw is None else candidates_hw & target.known_hw
             predicted_px = count_thresholds(target.true_hw, reached_hw, candidates_hw, thresholds)[1]
-        least_px = np.array([pick(recipe.postprocessing.min_area_px, index + 1) for recipe in recipes])
+        least_px = np.array([recipe.postprocessing.of_class(index).min_area_px for recipe in recipes])
         is_kept = areas_px[place_of] >= least_px  # by the area in the mask that is sent, ignored pixels and all
         by_class.append(metric.count(both[place_of] * is_kept, target.num_true, predicted_px[place_of] * is_kept))
     return dict(zip(recipes, np.stack(by_class, axis=1), strict=True))

@@ -5,22 +5,21 @@ class indices, 0 for background; where classes overlap it is (height, width, cla
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from unets.config import Postprocessing, Threshold
-from unets.data.objects import drop_small_objects, part_necks
+from unets.data.objects import BoolMask, drop_small_objects, part_necks
 from unets.ensemble.shape import trace_contours
+from unets.metrics.pixels import pick_class
 
 ClassMask = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
-_T = TypeVar("_T")
-PerClass: TypeAlias = _T | tuple[_T, ...]  # of all classes, or of each
-# Of a class: its index, a box with all its holes, the label of each pixel in it, the area of each label; 0: no hole.
-_Holes = tuple[int, Box, npt.NDArray[np.int32], npt.NDArray[np.int32]]
+# A box with all holes of a class, the label of each pixel in it, the area of each label; 0: no hole.
+_Holes = tuple[Box, npt.NDArray[Any], npt.NDArray[Any]]
 
 
 def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDArray[np.float32]]:
@@ -72,50 +71,17 @@ def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
 
 
 def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
-    """Does `clean_mask` in many ways, sharing what they have in common."""
-    if mask.ndim == 3:
-        layers = [
-            clean_masks(np.ascontiguousarray(layer_hw), [steps.of_class(index) for steps in ways])
-            for index, layer_hw in enumerate(np.moveaxis(mask, -1, 0))
-        ]
-        return [np.stack(of_way, axis=-1) for of_way in zip(*layers, strict=True)]
-    fills = {steps.max_hole_px for steps in ways}
-    holes = _find_holes(mask) if fills != {0} else []
-    filled = {most: _fill_holes(mask, holes, most) for most in fills}
-    asked = {(steps.max_hole_px, steps.max_components) for steps in ways}
-    kept = {(most, count): _keep_largest(filled[most], count) for most, count in asked}
-    return [
-        _tidy_objects(drop_small(kept[steps.max_hole_px, steps.max_components], steps.min_area_px), steps)
-        for steps in ways
+    """Does `clean_mask` in many ways, sharing what they have in common: equal masks are often one array."""
+    num_classes = mask.shape[-1] if mask.ndim == 3 else int(mask.max(initial=0))
+    layers = [pick_class(mask, index) for index in range(num_classes)]
+    cleaned = [
+        _clean_class(layer_hw, mask, [steps.of_class(index) for steps in ways]) for index, layer_hw in enumerate(layers)
     ]
-
-
-def pick(value: PerClass[_T], index: int) -> _T:
-    """Returns the value of a class, counted from 1, of one of all classes or one of each."""
-    return value[index - 1] if isinstance(value, tuple) else value
-
-
-def drop_small(mask_hw: ClassMask, min_area_px: PerClass[int]) -> ClassMask:
-    """Empties each class that has fewer than `min_area_px` pixels; `mask_hw` itself where nothing is dropped."""
-    if np.max(min_area_px) <= 1:
-        return mask_hw
-    areas = np.bincount(mask_hw.ravel(), minlength=1)
-    limits = np.array([0, *(pick(min_area_px, index) for index in range(1, len(areas)))])
-    is_small = (areas > 0) & (areas < limits)
-    return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw] if is_small.any() else mask_hw
-
-
-def _tidy_objects(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
-    """Parts objects at their necks and drops the small ones, a class at a time."""
-    if np.max(steps.neck_px) == 0 and np.max(steps.min_object_px) <= 1:
-        return mask_hw
-    for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        class_hw = mask_hw == index
-        parted_hw = part_necks(class_hw, pick(steps.neck_px, index))
-        kept_hw = drop_small_objects(parted_hw, pick(steps.min_object_px, index))
-        if kept_hw is not class_hw:
-            mask_hw = np.where(class_hw & ~kept_hw, np.uint8(0), mask_hw)
-    return mask_hw
+    joined = {tuple(map(id, layers)): mask}
+    for of_way in zip(*cleaned, strict=True):
+        if (key := tuple(map(id, of_way))) not in joined:
+            joined[key] = _join(of_way, overlapping=mask.ndim == 3)
+    return [joined[tuple(map(id, of_way))] for of_way in zip(*cleaned, strict=True)] or [mask] * len(ways)
 
 
 def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:
@@ -124,51 +90,69 @@ def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:
     return (slice(top, top + height), slice(left, left + width)) if width else None
 
 
-def _find_holes(mask_hw: ClassMask) -> list[_Holes]:
-    """Finds the holes of each class that has some, in a box around them: labelling all of a mask costs the most."""
-    found = []
-    for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        _, contours = trace_contours(mask_hw == index)
-        if not contours:
-            continue
-        lefts, tops, widths, heights = np.array(list(map(cv2.boundingRect, contours))).T
-        box = slice(tops.min(), (tops + heights).max()), slice(lefts.min(), (lefts + widths).max())
-        others_hw = mask_hw[box] != index
-        _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(others_hw.view(np.uint8), connectivity=4)
-        lefts, tops, widths, heights, areas = stats.T
-        # What is outside reaches the box; a hole with another class in it, as a cell with its nucleus, is none.
-        is_inside = (lefts > 0) & (lefts + widths < others_hw.shape[1])
-        is_inside &= (tops > 0) & (tops + heights < others_hw.shape[0])
-        with_others = np.unique(labels_hw[others_hw & (mask_hw[box] != 0)])
-        areas = np.where(is_inside, areas, 0)
-        areas[[0, *with_others]] = 0
-        found.append((index, box, labels_hw, areas))
-    return found
+def _join(layers: Sequence[BoolMask], *, overlapping: bool) -> ClassMask:
+    """Makes a mask of the layers of its classes."""
+    first, *others = (layer_hw.view(np.uint8) for layer_hw in layers)
+    if overlapping:
+        return np.stack([first, *others], axis=-1)
+    return sum((layer_hw * np.uint8(number) for number, layer_hw in enumerate(others, start=2)), start=first)
 
 
-def _fill_holes(mask_hw: ClassMask, holes: Sequence[_Holes], max_hole_px: PerClass[int | None]) -> ClassMask:
-    """Fills holes up to an area (None: all); returns `mask_hw` itself where there is none."""
-    filled_hw = mask_hw
-    for index, box, labels_hw, areas in holes:
-        most_px = pick(max_hole_px, index)
-        is_filled = (areas > 0) & (areas <= (np.inf if most_px is None else most_px))
-        if is_filled.any():
-            filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
-            filled_hw[box][is_filled[labels_hw]] = index
+def _clean_class(layer_hw: BoolMask, mask: ClassMask, ways: Sequence[Any]) -> list[BoolMask]:
+    """Cleans one class of a mask by `Postprocessing.of_class`; gives `layer_hw` itself where nothing changes."""
+    if not layer_hw.any():
+        return [layer_hw] * len(ways)
+    fills = {steps.max_hole_px for steps in ways}
+    holes = _find_holes(layer_hw, mask) if fills != {0} else None
+    filled = {most: _fill_holes(layer_hw, holes, most) for most in fills}
+    asked = {(steps.max_hole_px, steps.max_components) for steps in ways}
+    kept = {(most, count): _keep_largest(filled[most], count) for most, count in asked}
+    cleaned, empty_hw = [], np.zeros_like(layer_hw)
+    for steps in ways:
+        own_hw = kept[steps.max_hole_px, steps.max_components]
+        own_hw = empty_hw if np.count_nonzero(own_hw) < steps.min_area_px else part_necks(own_hw, steps.neck_px)
+        cleaned.append(drop_small_objects(own_hw, steps.min_object_px))
+    return cleaned
+
+
+def _find_holes(layer_hw: BoolMask, mask: ClassMask) -> _Holes | None:
+    """Finds the holes of a class of a mask, in a box around them: labelling all of a mask costs the most."""
+    _, contours = trace_contours(layer_hw)
+    if not contours:
+        return None
+    lefts, tops, widths, heights = np.array(list(map(cv2.boundingRect, contours))).T
+    box = slice(tops.min(), (tops + heights).max()), slice(lefts.min(), (lefts + widths).max())
+    others_hw = ~layer_hw[box]
+    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(others_hw.view(np.uint8), connectivity=4)
+    lefts, tops, widths, heights, areas = stats.T
+    # What is outside reaches the box; a hole with another class in it, as a cell with its nucleus, is none.
+    is_inside = (lefts > 0) & (lefts + widths < others_hw.shape[1])
+    is_inside &= (tops > 0) & (tops + heights < others_hw.shape[0])
+    is_inside[0] = False  # the class itself
+    if mask.ndim == 2:
+        is_inside[np.unique(labels_hw[others_hw & (mask[box] != 0)])] = False
+    return box, labels_hw, np.where(is_inside, areas, 0)
+
+
+def _fill_holes(layer_hw: BoolMask, holes: _Holes | None, max_hole_px: int | None) -> BoolMask:
+    """Fills holes up to an area (None: all); returns `layer_hw` itself where there is none."""
+    if holes is None:
+        return layer_hw
+    box, labels_hw, areas = holes
+    is_filled = (areas > 0) & (areas <= (np.inf if max_hole_px is None else max_hole_px))
+    if not is_filled.any():
+        return layer_hw
+    filled_hw = layer_hw.copy()
+    filled_hw[box] |= is_filled[labels_hw]
     return filled_hw
 
 
-def _keep_largest(mask_hw: ClassMask, counts: PerClass[int | None]) -> ClassMask:
-    """Empties all but the largest components of each class; returns `mask_hw` itself where there are no more."""
-    kept_hw = mask_hw
-    for index in range(1, int(mask_hw.max(initial=0)) + 1 if counts is not None else 1):
-        if (count := pick(counts, index)) is None:
-            continue
-        class_hw = mask_hw == index
-        if len(trace_contours(class_hw)[0]) > count:
-            _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(class_hw.view(np.uint8), connectivity=8)
-            lefts, tops, _, _, areas = stats[1:].T
-            is_left_out = np.zeros(len(stats), dtype=np.bool_)
-            is_left_out[1 + np.lexsort((lefts, tops, -areas))[count:]] = True
-            kept_hw = np.where(is_left_out[labels_hw], np.uint8(0), kept_hw)
-    return kept_hw
+def _keep_largest(layer_hw: BoolMask, count: int | None) -> BoolMask:
+    """Empties all but the largest components; returns `layer_hw` itself where there are no more."""
+    if count is None or len(trace_contours(layer_hw)[0]) <= count:
+        return layer_hw
+    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(layer_hw.view(np.uint8), connectivity=8)
+    lefts, tops, _, _, areas = stats[1:].T
+    is_kept = np.zeros(len(stats), dtype=np.bool_)
+    is_kept[1 + np.lexsort((lefts, tops, -areas))[:count]] = True
+    return np.asarray(is_kept[labels_hw])
