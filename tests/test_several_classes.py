@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.submissions import read_submission
 from unets.config import (
     AugmentConfig,
     DataConfig,
@@ -16,7 +17,6 @@ from unets.config import (
 )
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import read_submission
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.ensemble.score import score_submission

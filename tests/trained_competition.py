@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.submissions import read_submission
 from unets.config import (
     Config,
     DataConfig,
@@ -28,7 +29,6 @@ from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
 from unets.dataset.folds import hash_folds, read_folds, write_folds
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import read_submission
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe, average_maps
 from unets.metrics.intervals import Interval

@@ -1,25 +1,21 @@
 """Csv files of run lengths: how they are written, and what is refused."""
 
 import gzip
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.submissions import read_submission
 from unets.config import DatasetConfig, MasksSource, RleFormat, load_dataset
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import (
     clean_runs,
-    decode_rles,
     default_rows,
     image_cell,
     list_columns,
     parse_row,
-    read_metadata,
     read_sample,
-    read_submission,
 )
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -127,13 +123,6 @@ def test_rows_of_one_object_each_are_united(tmp_path: Path) -> None:
     assert read(path, row="object") == {"a": ("1 6 20 1",), "b": ("",)}
 
 
-def test_masks_of_rows() -> None:
-    dataset = DatasetConfig(classes=("a", "b"), source=MasksSource(values=(1, 2)), submission={"class_column": "c"})
-    np.testing.assert_array_equal(decode_rles(("1 2", "2 2"), (1, 4), dataset), [[1, 2, 2, 0]])
-    overlapping = decode_rles(("1 2", "2 2"), (1, 4), dataset.model_copy(update={"overlapping": True}))
-    np.testing.assert_array_equal(overlapping, [[[1, 0], [1, 1], [0, 1], [0, 0]]])
-
-
 def test_rows_without_a_sample_submission(make_competition: Callable[..., Project]) -> None:
     project = make_competition(num_groups=2, num_test_groups=1, num_views=2, classes=("a", "b"))
     dataset = load_dataset(project.configs_dir)
@@ -144,17 +133,3 @@ def test_rows_without_a_sample_submission(make_competition: Callable[..., Projec
         ("test000_02.jpg", "a"),
         ("test000_02.jpg", "b"),
     ]
-
-
-def test_metadata_is_by_group(make_competition: Callable[..., Project]) -> None:
-    project = make_competition(num_groups=1, num_test_groups=1)
-    metadata = read_metadata(project.input_dir)
-    assert metadata.to_dict("index") == {name: {"year": "2017", "make": "Tiny"} for name in ("car000", "test000")}
-    path = project.input_dir / "metadata.csv"
-    with zipfile.ZipFile(path.with_name("metadata.csv.zip"), "w") as archive:  # as Kaggle has it
-        archive.write(path, "metadata.csv")
-    path.unlink()
-    assert read_metadata(project.input_dir).equals(metadata)
-    path.write_text("id,make\na,X\nb,Y\na,X\n")
-    with pytest.raises(InputError, match=r"metadata.csv must have one row a group. Received: two for a"):
-        read_metadata(project.input_dir)

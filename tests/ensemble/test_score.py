@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.submissions import read_submission
 from unets.config import DatasetConfig, MasksSource, PolygonSource, Source, SubmissionConfig, TableSource, load_dataset
 from unets.data.rle import encode_rle
 from unets.data.samples import IGNORE
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import read_submission
 from unets.ensemble.score import score_submission
 from unets.errors import InputError
 from unets.store.paths import Project

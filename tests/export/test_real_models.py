@@ -16,6 +16,7 @@ from PIL import Image
 
 import unets
 from tests import ROOT
+from tests.submissions import read_submission
 from tests.trained_competition import EXPERIMENTS
 from unets.config import (
     DataConfig,
@@ -31,7 +32,6 @@ from unets.data.rle import decode_rle
 from unets.data.samples import read_image
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import read_submission
 from unets.errors import InputError
 from unets.evaluation.predictions import open_prediction
 from unets.export.exporting import build_portable, compare_files, export_models, write_model_file

@@ -23,7 +23,7 @@ from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_image, read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import FILE_COLUMNS, SAMPLE_COLUMNS, Manifest
-from unets.dataset.rle_csv import read_submission
+from unets.dataset.rle_csv import read_rows
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file
@@ -130,8 +130,8 @@ TABLE = "id,split,image,mask,group,view\n" + "".join(f"c{n},train,{n}.png,m.png|
 FILES = "file,is,hash,stamp\n" + "".join(f"{n}.png,image,1-00000000,1:1\n" for n in range(4))
 # A name, a whole file's bytes, and what reads it.
 READERS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
-    "masks.csv": (ROWS, lambda path: read_submission(path, DatasetConfig())),
-    "masks.csv.gz": (gzip.compress(ROWS), lambda path: read_submission(path, DatasetConfig())),
+    "masks.csv": (ROWS, lambda path: read_rows(path, DatasetConfig())),
+    "masks.csv.gz": (gzip.compress(ROWS), lambda path: read_rows(path, DatasetConfig())),
     "mine.csv": (ROWS, check_valid),
     "mine.csv.gz": (gzip.compress(ROWS), check_valid),
     "folds.csv": (f"id,group,fold\n{FOLDS}".encode(), check_folds),

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.submissions import read_submission
 from tests.trained_competition import NETS, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import read_submission
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.evaluation.scores import read_scores

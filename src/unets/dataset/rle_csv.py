@@ -8,18 +8,13 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from unets.config import DatasetConfig, RleFormat
-from unets.data.files import find_file, read_bytes, unpack_gzip
-from unets.data.geometry import SizeHW
-from unets.data.rle import decode_rle, to_absolute, unite_rles
+from unets.data.files import read_bytes, unpack_gzip
+from unets.data.rle import to_absolute
 from unets.data.samples import Sample
 from unets.errors import DAMAGE, InputError, naming
-
-Rles = dict[str, tuple[str, ...]]  # by id, one a class
 
 # How an empty mask is written, in small letters.
 _NO_OBJECT = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "-1", "0", "0 0", "1 0", "-1 -1"))
@@ -55,23 +50,6 @@ def read_frame(path: Path) -> pd.DataFrame:
     return frame.rename(columns=lambda name: str(name).strip()).fillna("")
 
 
-def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
-    """Reads what is known of groups beside their images as text, by their `id`; empty where there is no such file.
-
-    Raises InputError where it is no csv, lacks the column `id`, or has two rows for a group.
-    """
-    try:
-        path = find_file(input_dir, name)
-    except InputError:
-        return pd.DataFrame(index=pd.Index([], name="id", dtype=str))
-    frame = read_frame(path)
-    if "id" not in frame.columns:
-        raise InputError(f"{path} must have a column id. Received: {list(frame.columns)}")
-    if not frame["id"].is_unique:
-        raise InputError(f"{path} must have one row a group. Received: two for {frame['id'].mode()[0]}")
-    return frame.set_index("id")
-
-
 def image_cell(form: RleFormat, classes: Sequence[str], id_: str, class_name: str | None = None) -> str:
     """Writes an id (and class, where `cell` names it) as the image column does."""
     written = class_cell(form, classes, class_name) if class_name else ""
@@ -98,17 +76,6 @@ def parse_row(form: RleFormat, classes: Sequence[str], cell: str, of_class: str 
     if written not in cells:
         raise InputError(f"`{form.class_column}` must be one of {tuple(cells)}. Received: {written!r}")
     return match["id"], classes[cells.index(written)]
-
-
-def read_submission(path: Path, dataset: DatasetConfig) -> Rles:
-    """Reads `read_rows` as one string a class, of which several rows are united; "" where there is none."""
-    united = Rles()
-    for id_, rows_of in read_rows(path, dataset).items():
-        try:
-            united[id_] = tuple(unite_rles(rows) if len(rows) > 1 else "".join(rows) for rows in rows_of)
-        except InputError as error:
-            raise InputError(f"{path}: {id_}: {error}") from error
-    return united
 
 
 def read_rows(path: Path, dataset: DatasetConfig) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -142,22 +109,6 @@ def clean_runs(cell: str) -> str:
     """Returns run lengths separated by blanks, without brackets, quotes and commas; what means nothing is empty."""
     plain = " ".join(re.sub(r"[\[\](){}\"',;:]+", " ", cell).split())
     return "" if plain.lower() in _NO_OBJECT else plain
-
-
-def decode_rles(rles: Sequence[str], size_hw: SizeHW, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Decodes a submission's masks of an image's classes into one; raises as `decode_rle`.
-
-    Returns:
-        uint8 (height, width) class index; of classes that share a pixel, the last. Where classes overlap, uint8
-        (height, width, classes) of 0 and 1.
-    """
-    layers = [decode_rle(rle, size_hw, dataset.submission.order) for rle in rles]
-    if dataset.overlapping:
-        return np.stack(layers, axis=-1)
-    mask_hw = layers[0]
-    for class_index, layer in enumerate(layers[1:], start=2):
-        mask_hw = np.where(layer > 0, np.uint8(class_index), mask_hw)
-    return mask_hw
 
 
 def read_sample(path: Path, form: RleFormat) -> tuple[list[str], list[tuple[str, str | None]]]:

@@ -10,8 +10,9 @@ from unets.config import DatasetConfig
 from unets.data.drawing import add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
+from unets.dataset.importers.draws import DrawRuns, merge_layers
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import decode_rles, read_submission
+from unets.dataset.rle_csv import read_rows
 from unets.errors import InputError
 from unets.store.paths import Project
 
@@ -33,13 +34,14 @@ def draw_submission(out: Path, submission_path: Path, project: Project, dataset:
 
     Raises InputError where it has no row of any of them.
     """
-    rles = read_submission(submission_path, dataset)
-    samples = [sample for sample in read_manifest(project, dataset).test if sample.id in rles]
+    rows = read_rows(submission_path, dataset)
+    samples = [sample for sample in read_manifest(project, dataset).test if sample.id in rows]
     if not samples:
         raise InputError(f"{submission_path} must have masks of test images. Received: none")
 
     def find_mask(sample: Sample) -> Mask:
-        return decode_rles(rles[sample.id], read_full_size(sample, dataset), dataset)
+        draw = DrawRuns(read_full_size(sample, dataset), rows[sample.id], dataset.submission.order, sample.id)
+        return np.stack(draw(), axis=-1) if dataset.overlapping else merge_layers(draw())[0]
 
     return _draw_sheet(out, samples, find_mask, dataset, count)
 
