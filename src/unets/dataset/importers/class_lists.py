@@ -32,12 +32,17 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
 
     Names that somebody gave count in place of a file. Returns the names, and the files that say so: several where each
     split has a copy; empty where there is none.
+
+    Raises:
+        InputError: lists of one name, in several folders, give a value two names, as where `labelme_json_to_dataset`
+            numbers the labels of each image by itself.
     """
     if listing.class_names:
         return listing.class_names, ()
     paths = listing.select(".csv", ".tsv", ".txt", ".json", ".names", ".yaml", ".yml")
     found: dict[Value, str] = {}
     files: list[str] = []
+    called: dict[Value, tuple[str, str]] = {}  # the name of each value, and a list that says so
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
         if not re.search(_CALLED, path.rpartition("/")[2].lower()):
             continue
@@ -45,25 +50,15 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
         if names and (not found or names == found):
             found = names
             files.append(path)
-    return found, tuple(files)
-
-
-def check_class_lists(listing: Listing, files: Sequence[str]) -> None:
-    """Checks that lists of one name, in several folders, give each value one name.
-
-    Raises:
-        InputError: they do not, as where `labelme_json_to_dataset` numbers the labels of each image by itself.
-    """
-    called: dict[str, tuple[str, dict[Value, str]]] = {}
-    for path in listing.paths:
-        if any(path.rpartition("/")[2] == file.rpartition("/")[2] for file in files):
-            names = parse_class_list(path, listing.read_text(path))
-            first, others = called.setdefault(path.rpartition("/")[2], (path, names))
-            for value in [value for value in names if others.setdefault(value, names[value]) != names[value]]:
+        is_copy = bool(files) and path.rpartition("/")[2] == files[0].rpartition("/")[2]
+        for value, name in names.items() if is_copy else ():
+            known, first = called.setdefault(value, (name, path))
+            if known != name:
                 raise InputError(
-                    f"a value of a mask must mean one class. Received: {value} is {others[value]!r} in {first} or a "
-                    f"list like it, {names[value]!r} in {path}. Export the masks with one list of classes"
+                    f"a value of a mask must mean one class. Received: {value} is {known!r} in {first}, {name!r} in "
+                    f"{path}. Export the masks with one list of classes"
                 )
+    return found, tuple(files)
 
 
 def parse_class_list(path: str, text: str) -> dict[Value, str]:

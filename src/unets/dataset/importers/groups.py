@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ _MOST_VIEWS = 64
 # slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
 _ALIKE = 0.75
 _COMPARED = 10  # images, and images of one name, that are looked at for copies
+_MOST_COPIES = 16  # images of one name
 _SAME = 0.1  # of an image's contrast is the distance of its copy, at most
 _THUMB = 24  # pixels a side of what is compared
 
@@ -102,24 +103,17 @@ def find_copies(listing: Listing, paths: Iterable[str], rank: Callable[[str], tu
     by_stem: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
         by_stem[stem_of(path).lower()].append(path)
-    several = [names for names in by_stem.values() if len(names) > 1]
-    compared: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for names in spread(several, _COMPARED):
-        for one in spread(names, _COMPARED):
-            parts = {name: _count_parts(_find_swap(one, name)) for name in names if name != one}
-            least = min(parts.values())
-            near = [name for name, count in parts.items() if count == least][:_MOST_VIEWS]
-            other = next((name for name in near if not _are_siblings(listing, one, name)), near[0])
-            compared[_find_swap(*sorted((one, other)))].append(_are_alike(listing, one, other))
-    swaps = {swap for swap, are in compared.items() if len(are) > 1 and sum(are) >= 0.9 * len(are)}
+    pairs: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)  # by the folders in which the two differ
+    for names in by_stem.values():
+        for pair in combinations(names, 2) if len(names) <= _MOST_COPIES else ():  # more are frames of as many videos
+            pairs[_find_swap(*pair)].append(pair)
+    pairs.pop(("", ""), None)  # of one folder
     copies: dict[str, str] = {}
-    for names in several if swaps else ():
-        folders = {f"/{name.rpartition('/')[0]}/": name for name in names}
-        for (one, other), (folder, name) in product(swaps, folders.items()):
-            long, short = sorted((f"/{one}/", f"/{other}/"), key=len, reverse=True)
-            twin = folders.get(folder.replace(long, short.replace("//", "/"), 1), name)
-            if twin != name and not {name, twin} & copies.keys():
-                kept, copy = sorted(sorted((name, twin)), key=rank)
+    for several in pairs.values():
+        are_copies = [_are_alike(listing, *pair) for pair in spread(several, _COMPARED)]
+        for pair in several if len(several) > 1 and sum(are_copies) >= 0.9 * len(are_copies) else ():
+            if not {*pair} & copies.keys():
+                kept, copy = sorted(pair, key=rank)
                 copies[copy] = kept
     return copies
 
@@ -133,26 +127,17 @@ def _find_swap(one: str, other: str) -> tuple[str, str]:
     return "/".join(parts[0]), "/".join(parts[1])
 
 
-def _count_parts(swap: tuple[str, str]) -> int:
-    return sum(map(len, (folders.split("/") for folders in swap)))
-
-
-def _are_siblings(listing: Listing, one: str, other: str) -> bool:
-    """Tells whether two images have one ending and size, and neither lies in a folder above the other's."""
-    sizes = {listing.header(path).size_hw for path in (one, other)}
-    return ending(one) == ending(other) and len(sizes) == 1 and all(_find_swap(one, other))
-
-
 def _are_alike(listing: Listing, one: str, other: str) -> bool:
     """Tells whether one image is a copy of another in a folder above it, or of another ending or size."""
     first, second = listing.header(one), listing.header(other)
+    is_one_size = first.size_hw == second.size_hw
     if (
-        _are_siblings(listing, one, other)
+        (is_one_size and ending(one) == ending(other) and all(_find_swap(one, other)))
         or first.channels != second.channels
         or {find_split(one), find_split(other)} >= {"train", "test"}
     ):
         return False
-    see = _read_grey if first.size_hw == second.size_hw else _make_thumb
+    see = _read_grey if is_one_size else _make_thumb
     grey = see(listing, one)
     return bool(np.abs(grey - see(listing, other)).mean() < _SAME * np.abs(grey - grey.mean()).mean())
 

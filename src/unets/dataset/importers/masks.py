@@ -19,7 +19,7 @@ from unets.config import MasksSource
 from unets.data.pixels import read_values
 from unets.dataset.importers.assemble import assemble, list_rasters, select
 from unets.dataset.importers.base import Import, ImportedSample
-from unets.dataset.importers.class_lists import BACKGROUND_NAMES, check_class_lists, find_class_list
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, find_class_list
 from unets.dataset.importers.draws import DrawFiles, DrawRuns, Value, do_overlap, encode_colors
 from unets.dataset.importers.groups import find_copies
 from unets.dataset.importers.listing import Listing, ending
@@ -242,7 +242,6 @@ class _Reading(Import):
     def build(self, train: Sequence[str], test: Sequence[str]) -> Import:
         """Says what a file and its values mean, and makes the import."""
         names, lists = find_class_list(self.listing)
-        check_class_lists(self.listing, lists)
         roles, files_are = self._choose_roles(train, names)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
         is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
