@@ -13,6 +13,7 @@ from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 
 from ..dataset.importers import test_polygons as polygons
+from ..dataset.importers.drawing import Drawing
 from .damage import damages, fuzzed
 
 FORMATS = ("coco", "coco runs", "yolo", "labelme", "cvat", "supervisely")
@@ -24,7 +25,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name in FORMATS:
         found[name] = tmp_path_factory.mktemp("drawn")
-        polygons.test_formats(found[name], name)
+        polygons.test_formats(Drawing(found[name]), name)
     return found
 
 

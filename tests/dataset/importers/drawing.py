@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from PIL import Image
 
 from unets.config import Source
@@ -15,9 +16,11 @@ from unets.dataset.importers.base import Import
 from unets.dataset.importers.draws import merge_layers
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
+from unets.errors import InputError
 
 Array = npt.NDArray[Any]
 SIZE = (48, 72)
+WORDS = ("oak", "a red car", "Berlin (old)", "x-ray 3", "two dogs", "IMG", "fog", "y")
 COLORS = np.array([(0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0)], np.uint8)
 
 
@@ -126,9 +129,25 @@ class Drawing:
     ) -> list[tuple[int, Array]]:
         """Draws a training image with its ground truth; returns its objects."""
         objects = draw_objects(seed, num_classes, count=count)
-        self.train[name] = merge(objects)
-        self.save(name, draw_image(seed, self.train[name]), **options)
+        self.add_mask(name, seed, merge(objects), **options)
         return objects
+
+    def add_mask(self, name: str, seed: int, mask: Array, **options: Any) -> None:
+        """Draws the training image of a mask."""
+        self.train[name] = mask
+        self.save(name, draw_image(seed, mask), **options)
+
+    def add_rows(
+        self, name: str, header: str, image: str, row: str, count: int = 8, first: int = 0, **options: Any
+    ) -> None:
+        """Draws training images, and a csv with a row for each object: `{i}`, `{n}` as in `fill`, `{runs}`."""
+        rows = [header]
+        for number in range(first, first + count):
+            names = {"i": f"{number:03}", "n": number}
+            rows += [
+                row.format(**names, runs=encode(part)) for _, part in self.add(image.format(**names), number, **options)
+            ]
+        self.write(name, "\n".join(rows) + "\n")
 
     def pack(self, name: str) -> None:
         """Moves everything into a zip."""
@@ -139,6 +158,17 @@ class Drawing:
                 path.unlink()
         self.train = {f"{name}/{image}": mask for image, mask in self.train.items()}
         self.test = {f"{name}/{image}" for image in self.test}
+
+
+def list_questions(result: Import) -> str:
+    """Returns what is asked, as one text."""
+    return "; ".join(question.text for question in result.questions)
+
+
+def assert_refused(drawing: Drawing, words: str) -> None:
+    """Holds that a folder is refused with these words, a regular expression."""
+    with pytest.raises(InputError, match=words):
+        choose(list_input(drawing.root))
 
 
 def draw_mask(result: Import, image: str) -> Array:
@@ -173,10 +203,13 @@ def fill(
     code: Callable[[Array], Array | Image.Image] | None = None,
     **options: Any,
 ) -> None:
-    """Draws pairs; `{i}` is a number of three digits, `{n}` of as many as it needs; `code` says what masks hold."""
+    """Draws pairs; `{i}` is a number of three digits, `{n}` of as many as it needs, `{w}` some words.
+
+    `code` says what masks hold of class indices.
+    """
     code = code or (lambda indices: indices * np.uint8(255 if num_classes == 1 else 1))
     for number in range(count):
-        names = {"i": f"{number:03}", "n": str(number)}
+        names = {"i": f"{number:03}", "n": str(number), "w": WORDS[number % len(WORDS)]}
         quality = {"quality": 95} if image.lower().endswith("jpg") else {}
         objects = drawing.add(image.format(**names), number, num_classes, **quality)
         drawing.save(mask.format(**names), code(merge(objects)), **options)

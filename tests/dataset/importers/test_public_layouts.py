@@ -1,7 +1,6 @@
 """Layouts as public data sets unpack, where they differ from the plain ones."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,31 +8,30 @@ import pytest
 from tests.dataset.importers.drawing import (
     SIZE,
     Drawing,
+    assert_refused,
     draw_image,
     draw_objects,
     encode,
     fill,
     find_faults,
     import_drawn,
+    list_questions,
     merge,
 )
+from tests.dataset.importers.test_polygons import write_coco
 from unets.config import TableSource
-from unets.dataset.importers.base import Import
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
-from unets.errors import InputError
 
 NAMES = ("background", "cat", "dog", "fox")
 
 
-def test_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_lists_that_contradict_each_other_are_refused(drawing: Drawing) -> None:
     fill(drawing, "{i}_json/img.png", "{i}_json/label.png", num_classes=2)
     for number in range(8):
         names = NAMES[:3] if number % 2 else ("background", "dog", "cat")
         drawing.write(f"{number:03}_json/label_names.txt", "\n".join(names))
-    with pytest.raises(InputError, match=r"1 is 'dog' in 000_json.*'cat' in 001_json"):
-        choose(list_input(tmp_path))
+    assert_refused(drawing, r"1 is 'dog' in 000_json.*'cat' in 001_json")
 
 
 @pytest.mark.parametrize(
@@ -50,25 +48,18 @@ def test_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         ("Annotations/000.xml", '<Annotations><Vertex X="1" Y="2"/></Annotations>', "Aperio"),
     ],
 )
-def test_annotations_that_nothing_reads_are_named(tmp_path: Path, path: str, text: str, words: str) -> None:
-    drawing = Drawing(tmp_path)
+def test_annotations_that_nothing_reads_are_named(drawing: Drawing, path: str, text: str, words: str) -> None:
     for number in range(4):
         drawing.add(f"images/{number:03}.png", number)
     drawing.write(path, text)
     drawing.write("empty.csv", "")
-    with pytest.raises(InputError, match=words):
-        choose(list_input(tmp_path))
-
-
-def list_questions(result: Import) -> str:
-    return "; ".join(question.text for question in result.questions)
+    assert_refused(drawing, words)
 
 
 @pytest.mark.parametrize(
     ("kept", "copy"), [("PNG/Original/{n}.png", "TIF/Original/{n}.tif"), ("train/images/{n}.png", "images/{n}.png")]
 )
-def test_images_that_are_there_twice_are_read_once(tmp_path: Path, kept: str, copy: str) -> None:
-    drawing = Drawing(tmp_path)
+def test_images_that_are_there_twice_are_read_once(drawing: Drawing, kept: str, copy: str) -> None:
     for image in (copy, kept):
         drawing.train.clear()
         fill(drawing, image, image.replace("Original", "Ground Truth").replace("images", "masks"))
@@ -76,8 +67,7 @@ def test_images_that_are_there_twice_are_read_once(tmp_path: Path, kept: str, co
     assert "8 images are there twice" in list_questions(result)
 
 
-def test_frames_of_one_number_are_no_copies(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_frames_of_one_number_are_no_copies(drawing: Drawing) -> None:
     for video in range(4):
         for number in range(5):
             objects = drawing.add(f"seq{video}/Images/{number:06}.png", 10 * video + number)
@@ -86,9 +76,8 @@ def test_frames_of_one_number_are_no_copies(tmp_path: Path) -> None:
     assert {sample.group for sample in result.samples} == {f"seq{video}" for video in range(4)}
 
 
-def test_images_without_a_defect_are_a_question(tmp_path: Path) -> None:
+def test_images_without_a_defect_are_a_question(drawing: Drawing) -> None:
     """MVTec's: masks are of images called test alone, and no word tells what the good ones are for."""
-    drawing = Drawing(tmp_path)
     fill(drawing, "bottle/test/broken/{i}.png", "bottle/ground_truth/broken/{i}_mask.png")
     good = [
         drawing.save(f"bottle/{split}/good/{i:03}.png", draw_image(i + 50, np.zeros(SIZE, np.uint8)))
@@ -98,12 +87,11 @@ def test_images_without_a_defect_are_a_question(tmp_path: Path) -> None:
     source, result = import_drawn(drawing)
     assert list_questions(result).count("have no masks and are left out") == 2
     drawing.train |= {image: np.zeros(SIZE, np.uint8) for image in good}
-    again = read(list_input(tmp_path), source.model_copy(update={"missing": "empty"}))
+    again = read(list_input(drawing.root), source.model_copy(update={"missing": "empty"}))
     assert not find_faults(drawing, again)
 
 
-def test_masks_that_belong_to_no_image_are_a_question(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_masks_that_belong_to_no_image_are_a_question(drawing: Drawing) -> None:
     fill(drawing, "images/{i}.png", "first_masks/{i}.png")
     for number in range(8):
         drawing.save(f"other_masks/{chr(97 + number) * 5}.png", merge(draw_objects(number)))
@@ -111,46 +99,21 @@ def test_masks_that_belong_to_no_image_are_a_question(tmp_path: Path) -> None:
     assert "8 masks have no image" in list_questions(result)
 
 
-def test_a_letter_after_the_number(tmp_path: Path) -> None:
+def test_a_letter_after_the_number(drawing: Drawing) -> None:
     """MaSTr1325's `0001m.png`; what the camera's sensors say of the horizon lies under the images' names."""
-    drawing = Drawing(tmp_path)
     fill(drawing, "images/{i}.png", "masks/{i}m.png", count=12, num_classes=2)
     for number in range(12):
         drawing.save(f"imus/{number:03}.png", (np.tri(*SIZE) > 0).astype(np.uint8) * np.uint8(255))
-    choice = choose(list_input(tmp_path))
+    choice = choose(list_input(drawing.root))
     assert "masks" in list_questions(choice)
 
 
-def test_classes_are_read_and_not_what_is_of_any_class(tmp_path: Path) -> None:
-    """PhenoBench's: beside classes there are numbers of plants, and where plants are seen."""
-    drawing = Drawing(tmp_path)
-    for number in range(8):
-        objects = drawing.add(f"images/{number:03}.png", number, 2, count=1 + number % 4)
-        numbers = np.zeros(SIZE, dtype=np.uint16)
-        for place, (_, part) in enumerate(objects, start=1):
-            numbers[part] = place
-        mask = merge(objects)
-        drawing.save(f"semantics/{number:03}.png", mask)
-        drawing.save(f"plants/{number:03}.png", numbers)
-        drawing.save(f"visibility/{number:03}.png", (mask > 0).astype(np.uint8) * np.uint8(255))
-    _, result = import_drawn(drawing)
-    assert result.classes == ("class_1", "class_2")
-
-
-def test_coco_as_it_is_downloaded(tmp_path: Path) -> None:
+def test_coco_as_it_is_downloaded(drawing: Drawing) -> None:
     """Captions and key points lie beside instances, and a split may not have been downloaded."""
-    drawing = Drawing(tmp_path)
-    images, entries = [], []
-    for number in range(6):
-        objects = drawing.add(f"val2017/{number:012}.jpg", number, 2, quality=95)
-        images.append({"id": number, "file_name": f"{number:012}.jpg", "height": SIZE[0], "width": SIZE[1]})
-        for index, part in objects:
-            counts = np.diff(np.flatnonzero(np.diff(np.r_[-1, part.ravel("F"), -1]))).tolist()
-            outline = {"size": SIZE, "counts": counts if not part[0, 0] else [0, *counts]}
-            entries.append({"image_id": number, "category_id": index, "iscrowd": 0, "segmentation": outline})
-    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    content = {"images": images, "annotations": entries, "categories": categories}
-    drawing.write("annotations/instances_val2017.json", json.dumps(content))
+    drawn = {f"val2017/{n:012}.jpg": drawing.add(f"val2017/{n:012}.jpg", n, 2, quality=95) for n in range(6)}
+    write_coco(drawing, "annotations/instances_val2017.json", drawn, runs=True)
+    content = json.loads((drawing.root / "annotations/instances_val2017.json").read_text())
+    images, entries = content["images"], content["annotations"]
     absent = [entry | {"file_name": f"9{entry['file_name']}"} for entry in images]
     drawing.write("annotations/instances_train2017.json", json.dumps(content | {"images": absent * 2}))
     captions = {"images": images, "annotations": [{"image_id": 0, "caption": "a cat"}]}
@@ -161,8 +124,7 @@ def test_coco_as_it_is_downloaded(tmp_path: Path) -> None:
     assert result.account["annotations/captions_val2017.json"].startswith("left out: captions")
 
 
-def test_two_columns_of_run_lengths_are_a_question(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_two_columns_of_run_lengths_are_a_question(drawing: Drawing) -> None:
     rows = ["image,box,rle_a,rle_b"]
     for number in range(8):
         one, other = (part for _, part in drawing.add(f"train/{number}.png", number, 2))
@@ -170,15 +132,14 @@ def test_two_columns_of_run_lengths_are_a_question(tmp_path: Path) -> None:
         rows.append(f"{number}.png,1 2 3 4,{encode(one | np.roll(one, 1, 0))},{encode(other)}")
         drawing.train[f"train/{number}.png"] = (one | np.roll(one, 1, 0)).astype(np.uint8)
     drawing.write("train.csv", "\n".join(rows) + "\n")
-    result = choose(list_input(tmp_path))
+    result = choose(list_input(drawing.root))
     assert "run lengths in rle_" in list_questions(result)
     assert "box" not in list_questions(result)
 
 
 @pytest.mark.parametrize(("ending", "archive"), [("csv", ""), ("csv", "all.zip"), ("jsonl", "")])
-def test_tables_of_paths_a_split(tmp_path: Path, ending: str, archive: str) -> None:
+def test_tables_of_paths_a_split(drawing: Drawing, ending: str, archive: str) -> None:
     """Hugging Face's `imagefolder`: names of images and masks differ, and repeat in the other split."""
-    drawing = Drawing(tmp_path)
     for split, count in (("train", 6), ("validation", 3)):
         rows = []
         for number in range(count):
@@ -196,9 +157,9 @@ def test_tables_of_paths_a_split(tmp_path: Path, ending: str, archive: str) -> N
 
 
 @pytest.mark.parametrize("form", ["txt", "json", "csv"])
-def test_lists_of_pairs(tmp_path: Path, form: str) -> None:
+def test_lists_of_pairs(drawing: Drawing, form: str) -> None:
     """PaddleSeg's `train_list.txt`, MONAI's `dataset.json`, a csv without a header; names tell no pairs."""
-    drawing, rows = Drawing(tmp_path), dict[str, list[tuple[str, str]]]()
+    rows = dict[str, list[tuple[str, str]]]()
     for number in range(12):
         image, mask = f"a/{number:03}.png", f"b/{(number + 5) * 7919 % 9973:05}.png"
         drawing.save(mask, merge(drawing.add(image, number)) * np.uint8(255))
@@ -219,8 +180,7 @@ def test_lists_of_pairs(tmp_path: Path, form: str) -> None:
     assert result.classes == (("cat",) if form == "json" else ("object",))
 
 
-def test_roboflows_copies_of_an_image_are_a_group(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_roboflows_copies_of_an_image_are_a_group(drawing: Drawing) -> None:
     for number in range(12):
         name = f"train/im-{number // 3}_png.rf.{(number + 7) * 7919**8:032x}"
         drawing.save(f"{name}_mask.png", merge(drawing.add(f"{name}.png", number // 3)))
@@ -229,8 +189,8 @@ def test_roboflows_copies_of_an_image_are_a_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "yolo"])
-def test_lists_of_test_images_beside_annotations(tmp_path: Path, form: str) -> None:
-    drawing, rows = Drawing(tmp_path), ["id,rle"]
+def test_lists_of_test_images_beside_annotations(drawing: Drawing, form: str) -> None:
+    rows = ["id,rle"]
     for number in range(8):
         ((_, part),) = drawing.add(f"images/im{number}.png", number)
         rows.append(f"im{number},{encode(part)}")
@@ -240,13 +200,13 @@ def test_lists_of_test_images_beside_annotations(tmp_path: Path, form: str) -> N
     if form == "csv":
         drawing.write("train.csv", "\n".join(rows[:7]))
     drawing.write(f"test.{'txt' if form == 'yolo' else 'csv'}", "id\nim6\nim7\n")
-    result = choose(list_input(tmp_path))
+    result = choose(list_input(drawing.root))
     assert {s.image for s in result.samples if s.split == "test"} == {"images/im6.png", "images/im7.png"}
     assert len(result.train) == 6
 
 
-def test_columns_that_may_tell_classes_are_a_question(tmp_path: Path) -> None:
-    drawing, rows = Drawing(tmp_path), ["image,left_mask,right_mask,species,weight"]
+def test_columns_that_may_tell_classes_are_a_question(drawing: Drawing) -> None:
+    rows = ["image,left_mask,right_mask,species,weight"]
     for number in range(6):
         (_, one), (_, other) = drawing.add(f"{number}.png", number, 2)
         drawing.train[f"{number}.png"] = one.astype(np.uint8)
@@ -272,9 +232,9 @@ def test_columns_that_may_tell_classes_are_a_question(tmp_path: Path) -> None:
     ],
 )
 def test_folders_and_names_that_may_be_classes_are_a_question(
-    tmp_path: Path, image: str, mask: str, kinds: str
+    drawing: Drawing, image: str, mask: str, kinds: str
 ) -> None:
-    drawing, classes = Drawing(tmp_path), sorted({*kinds.split()} - {"good"})
+    classes = sorted({*kinds.split()} - {"good"})
     for place, kind in enumerate(kinds.split()):
         for number in range(6):
             names = {"k": kind, "i": number}
@@ -287,7 +247,7 @@ def test_folders_and_names_that_may_be_classes_are_a_question(
     assert result.classes == ("object",) and any(choice.startswith('source.files="class"') for choice in choices)
     for name, drawn in drawing.train.items():
         drawn[drawn > 0] = next((n for n, kind in enumerate(classes, start=1) if kind in name), 0)
-    again = read(list_input(tmp_path), source.model_copy(update={"files": "class"}))
+    again = read(list_input(drawing.root), source.model_copy(update={"files": "class"}))
     assert not find_faults(drawing, again) and again.classes == tuple(classes)
     assert {sample.group for sample in again.samples} == {""} and not again.questions
 
@@ -302,8 +262,7 @@ def test_folders_and_names_that_may_be_classes_are_a_question(
         ("boxes", "boxes of PASCAL VOC"),
     ],
 )
-def test_what_is_no_mask_is_named(tmp_path: Path, kind: str, words: str) -> None:
-    drawing = Drawing(tmp_path)
+def test_what_is_no_mask_is_named(drawing: Drawing, kind: str, words: str) -> None:
     images = [draw_image(number, merge(draw_objects(number))) for number in range(4)]
     for number, image in enumerate(images if kind != "arrays" else ()):
         drawing.save(f"images/{number:03}.png", image)
@@ -312,10 +271,9 @@ def test_what_is_no_mask_is_named(tmp_path: Path, kind: str, words: str) -> None
     elif kind == "fractions":
         drawing.save("masks/000.npy", np.random.default_rng(0).random(SIZE))
     elif kind == "damaged zip":
-        (tmp_path / "masks.zip").write_bytes(b"PK" * 50)
+        (drawing.root / "masks.zip").write_bytes(b"PK" * 50)
     elif kind == "columns":
         drawing.write("train.csv", "id,counts\n000,Xf1a\n001,Qb0c\n")
     else:
         drawing.write("Annotations/000.xml", "<annotation><object><bndbox></bndbox></object></annotation>")
-    with pytest.raises(InputError, match=words):
-        choose(list_input(tmp_path))
+    assert_refused(drawing, words)

@@ -1,16 +1,23 @@
 """Run lengths: dialects of csv, how cells name images and classes, and how pixels are counted."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, import_drawn, merge
+from tests.dataset.importers.drawing import (
+    SIZE,
+    Drawing,
+    assert_refused,
+    draw_image,
+    draw_objects,
+    encode,
+    import_drawn,
+    list_questions,
+    merge,
+)
 from unets.config import CsvSource
 from unets.dataset.importers.edges import measure_fit
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
-from unets.errors import InputError
 
 
 def draw_csv(
@@ -67,8 +74,7 @@ DIALECTS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
-def test_dialects(tmp_path: Path, dialect: dict[str, str]) -> None:
-    drawing = Drawing(tmp_path)
+def test_dialects(drawing: Drawing, dialect: dict[str, str]) -> None:
     draw_csv(drawing, **dialect)  # type: ignore[arg-type]
     source, result = import_drawn(drawing)
     assert isinstance(source, CsvSource)
@@ -77,19 +83,14 @@ def test_dialects(tmp_path: Path, dialect: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("order", ["row", "column"])
-@pytest.mark.parametrize("relative", [False, True])
-@pytest.mark.parametrize("start", [0, 1])
-def test_how_pixels_are_counted(tmp_path: Path, order: str, relative: bool, start: int) -> None:
-    drawing = Drawing(tmp_path)
-    if relative and start == 1:
-        pytest.skip("a start is a distance")
+@pytest.mark.parametrize(("relative", "start"), [(False, 0), (False, 1), (True, 0)])  # the latter is a distance
+def test_how_pixels_are_counted(drawing: Drawing, order: str, relative: bool, start: int) -> None:
     draw_csv(drawing, order=order, relative=relative, start=start, count=12)
     if start == 0 and not relative:
         objects = np.zeros(SIZE, dtype=np.uint8)
         objects[:9, :9] = 1
-        drawing.train["train/p98.jpg"] = objects
-        drawing.save("train/p98.jpg", draw_image(1, objects), quality=95)
-        path = tmp_path / "train_masks.csv"
+        drawing.add_mask("train/p98.jpg", 1, objects, quality=95)
+        path = drawing.root / "train_masks.csv"
         path.write_text(path.read_text() + f"p98.jpg,{encode(objects, order, 0)}\n")
     source, _ = import_drawn(drawing)
     assert isinstance(source, CsvSource)
@@ -106,8 +107,7 @@ def test_how_pixels_are_counted(tmp_path: Path, order: str, relative: bool, star
         ("ImageId,ClassId,EncodedPixels", "{id}.png,{label},{runs}", ("1", "2")),
     ],
 )
-def test_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, str]) -> None:
-    drawing = Drawing(tmp_path)
+def test_classes(drawing: Drawing, header: str, row: str, labels: tuple[str, str]) -> None:
     rows = [header]
     for number in range(8):
         objects = drawing.add(f"train/{number:03}.png", number, 2)
@@ -122,28 +122,24 @@ def test_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, str])
     assert result.fields["submission"]["row"] == "class"
 
 
-def test_rows_of_images_that_are_not_there_are_of_no_object(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_rows_of_images_that_are_not_there_are_of_no_object(drawing: Drawing) -> None:
     draw_csv(drawing)
     gone = "".join(f"gone{number}.jpg,{1 + number} 2\n" for number in range(40))  # most: the images are a sample
-    drawing.write("train_masks.csv", (tmp_path / "train_masks.csv").read_text() + gone)
+    drawing.write("train_masks.csv", (drawing.root / "train_masks.csv").read_text() + gone)
     _, result = import_drawn(drawing)
     assert result.fields["submission"]["row"] == "image"
 
 
 @pytest.mark.parametrize(("label", "named"), [("car", "car"), ("1", "object")])
-def test_a_column_that_names_a_single_class(tmp_path: Path, label: str, named: str) -> None:
-    drawing, rows = Drawing(tmp_path), ["image,class,rle"]
-    for number in range(6):
-        rows.append(f"{number}.png,{label},{encode(merge(drawing.add(f'train/{number}.png', number)))}")
-    drawing.write("rle.csv", "\n".join(rows) + "\n")
+def test_a_column_that_names_a_single_class(drawing: Drawing, label: str, named: str) -> None:
+    drawing.add_rows("rle.csv", "image,class,rle", "train/{n}.png", f"{{n}}.png,{label},{{runs}}", 6)
     _, result = import_drawn(drawing)
     assert result.classes == (named,)
 
 
 @pytest.mark.parametrize("order", ["row", "column"])
-def test_how_pixels_are_counted_where_classes_cover_the_image(tmp_path: Path, order: str) -> None:
-    drawing, rows = Drawing(tmp_path), ["image,class,rle"]
+def test_how_pixels_are_counted_where_classes_cover_the_image(drawing: Drawing, order: str) -> None:
+    rows = ["image,class,rle"]
     for number in range(6):
         path = f"train/{number}.png"
         objects = merge(drawing.add(path, number))
@@ -154,23 +150,22 @@ def test_how_pixels_are_counted_where_classes_cover_the_image(tmp_path: Path, or
     assert isinstance(source, CsvSource) and source.order == order
 
 
-def test_classes_that_share_pixels_have_a_mask_each(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_classes_that_share_pixels_have_a_mask_each(drawing: Drawing) -> None:
     rows = ["id,class,runs"]
     for number in range(3):
         drawing.save(f"{number}.png", draw_image(number, merge(draw_objects(number))))
         rows += [f"{number},a,1 10", f"{number},b,8 10"]
     drawing.write("train.csv", "\n".join(rows) + "\n")
     result = read(
-        list_input(tmp_path), CsvSource(path="train.csv", image_column="id", rle_column="runs", class_column="class")
+        list_input(drawing.root),
+        CsvSource(path="train.csv", image_column="id", rle_column="runs", class_column="class"),
     )
     assert result.overlapping and result.classes == ("a", "b")
     first, second = result.read_layers(result.samples[0])
     assert first.sum() == second.sum() == 10 and (first & second).sum() == 3
 
 
-def test_a_row_an_object(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_a_row_an_object(drawing: Drawing) -> None:
     rows = ["id,annotation,width,height,cell_type"]
     for number in range(8):
         for _, part in drawing.add(f"train/{number:03}.png", number, count=3):
@@ -181,8 +176,7 @@ def test_a_row_an_object(tmp_path: Path) -> None:
     assert any(question.field == "submission.row" for question in result.questions)
 
 
-def test_images_without_rows_hold_nothing_where_no_cell_is_empty(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_images_without_rows_hold_nothing_where_no_cell_is_empty(drawing: Drawing) -> None:
     rows = ["ImageId,EncodedPixels"]
     for number in range(8):
         ((_, part),) = drawing.add(f"train/{number:03}.png", number)
@@ -195,8 +189,7 @@ def test_images_without_rows_hold_nothing_where_no_cell_is_empty(tmp_path: Path)
     assert any(question.field == "source.missing" for question in result.questions)
 
 
-def test_ids_of_parts_of_paths(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_ids_of_parts_of_paths(drawing: Drawing) -> None:
     rows = ["id,class,segmentation"]
     for case in (1, 2, 3):
         for day in (0, 14):
@@ -213,8 +206,7 @@ def test_ids_of_parts_of_paths(tmp_path: Path) -> None:
     ("column", "ending", "cell"),
     [("img", ".jpg", "{id}.jpg"), ("Picture", "", "{id}"), ("Picture", ".png", "{id}.png")],
 )
-def test_a_sample_with_another_header(tmp_path: Path, column: str, ending: str, cell: str) -> None:
-    drawing = Drawing(tmp_path)
+def test_a_sample_with_another_header(drawing: Drawing, column: str, ending: str, cell: str) -> None:
     draw_csv(drawing)
     rows = "".join(f"t{number}{ending},1 1\n" for number in range(3))
     drawing.write("sample_submission.csv", f"{column},predicted\n{rows}")
@@ -224,34 +216,26 @@ def test_a_sample_with_another_header(tmp_path: Path, column: str, ending: str, 
     assert found == (column, "predicted", cell)
 
 
-def test_test_images_that_the_sample_names(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    rows = ["id,rle"]
-    for number in range(8):
-        ((_, part),) = drawing.add(f"images/{number:03}.png", number)
-        rows.append(f"{number:03},{encode(part)}")
+def test_test_images_that_the_sample_names(drawing: Drawing) -> None:
+    drawing.add_rows("train.csv", "id,rle", "images/{i}.png", "{i},{runs}")
     for number in range(100, 103):
         drawing.test.add(drawing.save(f"images/{number}.png", draw_image(number, merge(draw_objects(number)))))
-    drawing.write("train.csv", "\n".join(rows) + "\n")
     drawing.write("sample_submission.csv", "id,rle\n100,\n101,\n102,\n")
     import_drawn(drawing)
 
 
-def test_runs_that_leave_the_image_are_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_runs_that_leave_the_image_are_refused(drawing: Drawing) -> None:
     draw_csv(drawing)
-    path = tmp_path / "train_masks.csv"
+    path = drawing.root / "train_masks.csv"
     path.write_text(path.read_text().replace("p01.jpg,", "p01.jpg,9999999 5 "))
-    with pytest.raises(InputError, match=r"p01\.jpg|must stay within"):
-        choose(list_input(tmp_path))
+    assert_refused(drawing, r"p01\.jpg|must stay within")
 
 
-def test_a_csv_beside_mask_files_gives_the_submission(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_a_csv_beside_mask_files_gives_the_submission(drawing: Drawing) -> None:
     draw_csv(drawing, cell="{id}")
     for image, mask in drawing.train.items():
         drawing.save(image.replace("train/", "masks/").replace("jpg", "png"), mask * np.uint8(255))
-    result = choose(list_input(tmp_path))
+    result = choose(list_input(drawing.root))
     assert result.source.format == "masks"
     assert result.fields["submission"]["rle_column"] == "rle_mask"
 
@@ -266,53 +250,40 @@ def test_an_edge_is_a_step_of_any_channel() -> None:
 
 
 @pytest.mark.parametrize("folders", [("train", "valid"), ("images", "images")])
-def test_a_csv_a_split(tmp_path: Path, folders: tuple[str, str]) -> None:
-    drawing = Drawing(tmp_path)
+def test_a_csv_a_split(drawing: Drawing, folders: tuple[str, str]) -> None:
     for part, folder in enumerate(folders):
-        rows = ["id,rle"]
-        for number in range(6):
-            objects = drawing.add(f"{folder}/x{part}{number}.png", 10 * part + number)
-            rows.append(f"x{part}{number},{encode(merge(objects))}")
-        drawing.write(f"part{part}.csv", "\n".join(rows) + "\n")
+        drawing.add_rows(f"part{part}.csv", "id,rle", f"{folder}/x{{i}}.png", "x{i},{runs}", 6, first=10 * part)
     source, _ = import_drawn(drawing)
     assert isinstance(source, CsvSource)
     assert source.path == "part0.csv|part1.csv"
 
 
-def test_a_second_csv_with_images_of_the_first_is_a_question(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_a_second_csv_with_images_of_the_first_is_a_question(drawing: Drawing) -> None:
     draw_csv(drawing)
-    text = (tmp_path / "train_masks.csv").read_text()
+    text = (drawing.root / "train_masks.csv").read_text()
     lines = text.splitlines()
-    (tmp_path / "train_masks.csv").write_text("\n".join(lines[:-1]) + "\n")
-    (tmp_path / "all_but_one.csv").write_text("\n".join([lines[0], *lines[3:]]) + "\n")
-    result = choose(list_input(tmp_path))
-    assert any("and some of the same: it is left out" in question.text for question in result.questions)
+    (drawing.root / "train_masks.csv").write_text("\n".join(lines[:-1]) + "\n")
+    (drawing.root / "all_but_one.csv").write_text("\n".join([lines[0], *lines[3:]]) + "\n")
+    result = choose(list_input(drawing.root))
+    assert "and some of the same: it is left out" in list_questions(result)
 
 
-def test_zeros_that_a_spreadsheet_dropped(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    rows = ["id,rle"]
-    for number in range(8):
-        rows.append(f"{number},{encode(merge(drawing.add(f'train/{number:05}.png', number)))}")
-    drawing.write("train.csv", "\n".join(rows) + "\n")
+def test_zeros_that_a_spreadsheet_dropped(drawing: Drawing) -> None:
+    drawing.add_rows("train.csv", "id,rle", "train/00{i}.png", "{n},{runs}")
     drawing.test.add(drawing.save("test/00012.png", draw_image(12, merge(draw_objects(12)))))
     drawing.write("sample_submission.csv", "id,rle\n12,1 1\n")
     _, result = import_drawn(drawing)
     assert {sample.id for sample in result.samples} == {*map(str, range(8)), "12"}
 
 
-def test_folders_of_another_system_are_no_part_of_ids(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_folders_of_another_system_are_no_part_of_ids(drawing: Drawing) -> None:
     draw_csv(drawing, cell="D:\\\\set\\\\train\\\\{id}.jpg")
     _, result = import_drawn(drawing)
     assert "p00" in {sample.id for sample in result.samples}
 
 
-def test_a_csv_without_header_is_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
+def test_a_csv_without_header_is_refused(drawing: Drawing) -> None:
     draw_csv(drawing)
-    path = tmp_path / "train_masks.csv"
+    path = drawing.root / "train_masks.csv"
     path.write_text(path.read_text().partition("\n")[2])
-    with pytest.raises(InputError, match="begin with the names of its columns"):
-        choose(list_input(tmp_path))
+    assert_refused(drawing, "begin with the names of its columns")
