@@ -29,7 +29,6 @@ from unets.errors import InputError
 
 _ORDERS: tuple[Order, Order] = ("row", "column")
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
-_ENDING = re.compile(r"\.[A-Za-z]{2,5}(?=$|_)")
 _MANY = 4000  # cells that a column is looked at by
 _MOST_CLASSES = 64
 _LOOKED_AT = 40  # masks by which the order is decided
@@ -217,9 +216,8 @@ def read(listing: Listing, source: CsvSource) -> Import:
         text = f"{absent} rows of {source.path} name images that are not there"
         found.ask("source.path", text, "nothing, if that is right")
     rest = [path for path in rasters if path not in cells]
-    sample, test, test_ids = _find_sample(listing, rest)
-    test = sorted({*test} | find_test_images(found, Finder(rest)))
-    found.account |= {sample: "sample submission"} if sample else {}
+    named, test_ids = _find_test_images(listing, rest)
+    test = sorted(named | find_test_images(found, Finder(rest)))
     known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
     bare, are_empty = (
         [p for p in rasters if p.rpartition("/")[0] in folders and p not in known],
@@ -240,8 +238,9 @@ def read(listing: Listing, source: CsvSource) -> Import:
     if row == "object":
         text = f"{source.path} has a row an object: a mask is all of them together, a submission has a row each"
         found.ask("submission.row", text, '"image"', '"class"')
-    submission = _describe_submission(listing, sample, test, source, naming) | {"row": row}
-    found.fields = {"has_background": True, "has_ignored": False, "submission": submission}
+    form = source.model_dump(include={"image_column", "rle_column", "class_column", "order", "relative"})
+    form |= {"cell": naming.cell if "{class}" in naming.cell or naming.unique_ids else "{id}", "row": row}
+    found.fields = {"has_background": True, "has_ignored": False, "submission": form}
     found.classes = tuple(label or "object" for label in classes)
     ids = {image: id_ for image, id_ in (naming.unique_ids or {}).items() if image in draws}
     ids |= {image: id_ for image, id_ in test_ids.items() if id_ not in set(ids.values())}
@@ -250,58 +249,31 @@ def read(listing: Listing, source: CsvSource) -> Import:
     )
 
 
-def _find_sample(listing: Listing, rest: list[str]) -> tuple[str, list[str], dict[str, str]]:
-    """Returns the path of a submission's sample, if any, and of the rest its own images, those called test, and ids."""
+def _find_test_images(listing: Listing, rest: list[str]) -> tuple[set[str], dict[str, str]]:
+    """Returns of the rest those called test and those that a submission's sample names, and ids as it writes them."""
     test, ids = {path for path in rest if find_split(path.rpartition("/")[0]) == "test"}, dict[str, str]()
-    samples = sorted(path for path in listing.tables if _is_sample(path))
-    for sample in samples:
-        naming = _find_naming(listing.tables[sample], Finder(rest), least=0.5)
+    for sample in filter(_is_sample, sorted(listing.tables)):
+        naming = _find_naming(listing.tables[sample], Finder(rest))
         test |= {image for image in (naming.images if naming else ()) if image is not None}
         ids |= (naming and naming.unique_ids) or {}
-    return next(iter(samples), ""), sorted(test), ids
+    return test, ids
 
 
-def _describe_submission(
-    listing: Listing, sample: str, test: Sequence[str], source: CsvSource, naming: Naming
-) -> dict[str, Any]:
-    """Returns the fields of SubmissionConfig: the sample's columns, and how its cells are written."""
-    fields: dict[str, Any] = source.model_dump(
-        include={"image_column", "rle_column", "class_column", "order", "relative"}
-    )
-    cell = naming.cell if "{class}" in naming.cell or naming.unique_ids else "{id}"
-    fields |= {"sample": sample or None, "cell": cell}
-    if not sample:
-        return fields
-    table = listing.tables[sample]
-    if source.image_column not in table.columns:
-        named = _find_naming(table, Finder(test), least=0.5)
-        if named is None:
-            return fields
-        fields |= {"image_column": named.column, "cell": named.cell}
-    rest = [name for name in table.columns if name not in (fields["image_column"], source.class_column)]
-    fields["rle_column"] = source.rle_column if source.rle_column in rest else (rest[-1] if rest else source.rle_column)
-    if source.class_column is not None and source.class_column not in table.columns:
-        fields["class_column"] = None
-    if fields["image_column"] != source.image_column:
-        return fields
-    endings = {match[0] for cell in table[source.image_column] if (match := _ENDING.search(cell))}
-    own = _ENDING.search(naming.cell.replace("{id}", ""))
-    if own and len(endings) == 1 and own[0] not in endings:
-        fields["cell"] = naming.cell.replace(own[0], endings.pop())
-    return fields
+def describe_sample(found: Import, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns the fields of SubmissionConfig, as a sample of a submission has them.
 
-
-def describe_sample(found: Import) -> dict[str, Any]:
-    """Returns the fields of SubmissionConfig, of a sample submission beside masks that are no run lengths.
-
-    What it does not tell is asked. A csv that is called a sample and names no test image is passed over.
+    `like` has those of training masks that are run lengths, which say what a sample does not tell; without them that is
+    asked. A csv that is called a sample and names no test image is passed over.
     """
     tables, id_of = found.listing.tables, {one.image: one.id for one in found.samples if one.split == "test"}
-    for path in filter(_is_sample, sorted(tables)):
+    samples = sorted(filter(_is_sample, tables))
+    for path in samples:
         table = tables[path]
         if (naming := _find_naming(table, Finder(list(id_of)))) is None:
             continue
-        column, *more = [name for name in table.columns[::-1] if name != naming.column] or [naming.column]
+        rest = [name for name in table.columns if name != naming.column] or [naming.column]
+        column = like["rle_column"] if like and like["rle_column"] in rest else rest[-1]
+        more = [name for name in rest if name != column]
         class_column = more[0] if len(more) == 1 and not naming.labels and len(found.classes) > 1 else None
         labels = naming.labels or (table[class_column] if class_column else ("",) * len(table))
         cells = tuple(sort_naturally(set(labels) - {""}))
@@ -314,21 +286,18 @@ def describe_sample(found: Import) -> dict[str, Any]:
         if is_renamed := not set(cells) <= set(found.classes):
             text = f"{path} calls the classes {', '.join(cells)}, in the order of `classes`"
             found.ask("submission.class_cells", text, "another order")
+        found.account[path] = "sample submission"
+        form: dict[str, Any] = {"sample": path, "image_column": naming.column, "cell": naming.cell}
+        form |= {"class_column": class_column, "class_cells": cells if is_renamed else (), "rle_column": column}
+        if like:
+            return {**like, **form}
         text = f"{path} does not tell how pixels are counted: along columns, as Kaggle mostly has it"
         found.ask("submission.order", text, '"row"')
-        found.account[path] = "sample submission"
-        most = _count_rows(naming.images, labels)
-        return {
-            "sample": path,
-            "image_column": naming.column,
-            "cell": naming.cell,
-            "class_column": class_column,
-            "class_cells": cells if is_renamed else (),
-            "rle_column": column,
-            "order": "column",
-            "row": "object" if most > 1 else "class" if cells else "image",
-        }
-    return {"sample": None}
+        row = "object" if _count_rows(naming.images, labels) > 1 else "class" if cells else "image"
+        return {**form, "order": "column", "row": row}
+    if like and samples:  # of test images that are not here
+        found.account[samples[0]] = "sample submission"
+    return {**(like or {}), "sample": samples[0] if like and samples else None}
 
 
 def _do_overlap(draw: DrawRuns) -> bool:

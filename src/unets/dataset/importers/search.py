@@ -144,8 +144,7 @@ def choose(listing: Listing) -> Import:
     if fit < _FITS:
         text = f"images have no edges along the borders of their masks ({fit:.2f} of elsewhere): do they match?"
         best.ask("source", text, "look at `unets data --sheet sheet.jpg`")
-    if "submission" not in best.fields:
-        best.fields["submission"] = run_lengths.describe_sample(best)
+    best.fields["submission"] = run_lengths.describe_sample(best, best.fields.get("submission"))
     return best
 
 
