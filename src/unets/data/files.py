@@ -32,7 +32,7 @@ _OWN_HASH = re.compile(r"[0-9a-f]{64}")
 _zip_lock = Lock()
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, may_be_empty: bool = False) -> bytes:
     """Reads a file, or a member of a zip, whole. Raises InputError where it is missing, empty or damaged."""
     holder = _find_container(path)
     with naming(path, "be readable"):
@@ -45,7 +45,7 @@ def read_bytes(path: Path) -> bytes:
             member = _find_member(holder, path)
             check_fits(path, member.file_size)
             content = _open_archive(holder).read(member)
-    if not content:
+    if not content and not may_be_empty:
         raise InputError(f"{path} must not be empty. Received: 0 bytes")
     return content
 

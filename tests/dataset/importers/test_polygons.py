@@ -400,6 +400,14 @@ def test_classes_of_yolo_are_those_of_its_lists(
     assert import_drawn(drawing)[1].classes == classes
 
 
+def test_label_files_of_yolo_may_be_empty_in_a_zip_too(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_yolo(drawing, draw_all(drawing, "train/images", 5, "jpg"), names="names: [cat, dog]")
+    drawing.write("train/labels/im3.txt", "")
+    drawing.pack("export.zip")
+    import_drawn(drawing)
+
+
 @pytest.mark.parametrize("as_project", [False, True])
 def test_via(drawing: Drawing, as_project: bool) -> None:
     entries = {}

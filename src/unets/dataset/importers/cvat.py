@@ -15,7 +15,7 @@ def parse(found: Annotations) -> None:
     labels: dict[str, None] = {}
     for path in found.listing.select(".xml"):
         text = found.listing.read_text(path)
-        if "<annotations" not in text[:2000]:
+        if text and "<annotations" not in text[:2000]:
             continue
         if "<!" in text.replace("<!--", "").replace("<![CDATA[", ""):  # entities can grow without end
             raise InputError(f"{path} must be plain xml. Received: a declaration `<!...>`")

@@ -136,22 +136,22 @@ class Listing:
         return cast("ResultT", self._known[key])
 
     def read_text(self, path: str) -> str:
-        """Reads a text file of UTF-8 or UTF-16; bytes that are neither become `?`.
+        """Reads a text file of UTF-8 or UTF-16, which may be empty; bytes that are neither become `?`.
 
-        Raises InputError where it is empty or damaged.
+        Raises InputError where it is damaged.
         """
-        content = read_bytes(self.root / path)
+        content = read_bytes(self.root / path, may_be_empty=True)
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return content.decode(encoding, errors="replace")
 
     def read_jsons(self, *marks: str) -> Iterator[tuple[str, Any]]:
         """Yields (path, content) of each json file whose text holds all of the marks.
 
-        Raises InputError where such a file is damaged.
+        Raises InputError where such a file is damaged, or one is empty.
         """
         for path in self.select(".json"):
             text = self.read_text(path)
-            if all(mark in text for mark in marks):
+            if not text or all(mark in text for mark in marks):
                 with naming(path, "be json"):
                     content = json.loads(text)
                 yield path, content

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -190,10 +189,7 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
         if any("POLYGON" in cell[:20] for cell in found.head(20).to_numpy().ravel())
     ]
     ends = (".json", ".jsonl", ".ndjson", ".geojson", ".xml", ".csv")
-    texts = list[str]()
-    for path in (path for end in ends for path in spread(listing.select(end), 2)):
-        with suppress(InputError):  # an empty file
-            texts.append(listing.read_text(path))
+    texts = [listing.read_text(path) for end in ends for path in spread(listing.select(end), 2)]
     hints += [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
     hints += [
         f"{path} has the columns {', '.join(table.columns)[:80]}: none holds run lengths, or masks, of images here"

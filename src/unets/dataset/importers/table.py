@@ -9,7 +9,6 @@ train_list.txt                                                         images/a.
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,11 @@ def find_test_images(found: Import, images: Finder) -> set[str]:
     """Returns the images that a list or csv called `test` names, in the first word of a line, and accounts for it."""
     named = set[str]()
     for path in found.listing.select(".txt", ".lst", ".csv", ".tsv"):
-        with suppress(InputError):  # an empty file
-            lines = found.listing.read_text(path).splitlines() if find_split(stem_of(path)) == "test" else []
-            words = (re.split(r"[\s,;]", line)[0] for line in lines if len(line.split()) < 4)
-            own = {image for word in words if (image := images.find_cell(word, path))}
-            found.account |= {path: "list of test images"} if own else {}
-            named |= own
+        lines = found.listing.read_text(path).splitlines() if find_split(stem_of(path)) == "test" else []
+        words = (re.split(r"[\s,;]", line)[0] for line in lines if len(line.split()) < 4)
+        own = {image for word in words if (image := images.find_cell(word, path))}
+        found.account |= {path: "list of test images"} if own else {}
+        named |= own
     return named
 
 

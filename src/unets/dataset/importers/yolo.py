@@ -12,7 +12,6 @@ import numpy as np
 
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.draws import Value
-from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, outline
 from unets.errors import InputError
 
@@ -22,7 +21,7 @@ _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
 def parse(found: Annotations) -> None:
     """Reads all label files of a folder. Raises as `polygons.read` says."""
     for path in found.listing.select(".txt"):
-        lines = [text for line in _read_text(found.listing, path).splitlines() if (text := line.strip())]
+        lines = [text for line in found.listing.read_text(path).splitlines() if (text := line.strip())]
         if not all(map(_LINE.fullmatch, lines)) or (not lines and "label" not in path.lower()):
             continue
         areas = [_read_area(line, path) for line in lines]  # in shares of the sides
@@ -34,13 +33,6 @@ def parse(found: Annotations) -> None:
             found.add(image, path, (height, width), sides)
     if any(found.areas.values()):
         _name_classes(found)
-
-
-def _read_text(listing: Listing, path: str) -> str:
-    """Reads a text file, which may be empty."""
-    if (listing.root / path).is_file() and (listing.root / path).stat().st_size == 0:
-        return ""
-    return listing.read_text(path)
 
 
 def _read_area(line: str, path: str) -> Area | None:
@@ -62,7 +54,7 @@ def _name_classes(found: Annotations) -> None:
     names: dict[Value, str] = {}
     for path in (*listing.select(".yaml", ".yml", ".names"), *listing.select(".txt")):
         if not names and (not path.endswith(".txt") or re.search(r"classes|names", path.rpartition("/")[2].lower())):
-            names = _read_names(path, _read_text(listing, path), numbers)
+            names = _read_names(path, listing.read_text(path), numbers)
             found.account |= {path: "annotation"} if names else {}
     missing = numbers - names.keys()
     if names and missing:
