@@ -20,7 +20,7 @@ from unets.data.pixels import read_values
 from unets.dataset.importers.assemble import assemble, list_rasters, select
 from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, find_class_list
-from unets.dataset.importers.draws import DrawFiles, DrawRuns, Value, do_overlap, encode_colors
+from unets.dataset.importers.draws import DrawFiles, DrawRuns, do_overlap, encode_colors
 from unets.dataset.importers.groups import find_copies
 from unets.dataset.importers.listing import Listing, ending
 from unets.dataset.importers.meaning import MOSTLY, Look, find_coding, look_at
@@ -241,11 +241,10 @@ class _Reading(Import):
 
     def build(self, train: Sequence[str], test: Sequence[str]) -> Import:
         """Says what a file and its values mean, and makes the import."""
-        names, lists = find_class_list(self.listing)
-        roles, files_are = self._choose_roles(train, names)
+        roles, files_are = self._choose_roles(train)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
         is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
-        coding = find_coding(self, self.source, files, names, is_single=is_single)
+        coding = find_coding(self, self.source, files, is_single=is_single)
         self.classes = tuple(roles) if is_single else self.classes
         layers = {image: tuple(tuple(by_image.get(image, ())) for by_image in roles.values()) for image in train}
         draws = {image: DrawFiles(self.listing.root, of, coding, is_mean) for image, of in layers.items() if any(of)}
@@ -263,10 +262,9 @@ class _Reading(Import):
         for image in self.alone if self.source.missing == "empty" else ():
             empty = DrawRuns(self.listing.header(image).size_hw, ((),) * len(roles))
             samples.append(ImportedSample(image=image, draw=empty, size_hw=empty.size_hw))
-        self.account |= dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation")
         return assemble(self, samples)
 
-    def _choose_roles(self, train: Sequence[str], names: Mapping[Value, str]) -> tuple[dict[str, Files], str]:
+    def _choose_roles(self, train: Sequence[str]) -> tuple[dict[str, Files], str]:
         """Returns ({name of the class: its files}, what a file is of: image, class, object or annotator)."""
         roles: dict[str, Files] = defaultdict(dict)
         extras: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
@@ -278,7 +276,7 @@ class _Reading(Import):
         if self.source.files == "annotator":
             return {"object": {i: [p for paths in self.links[i].values() for p in paths] for i in train}}, "annotator"
         joined = self._join_disjoint(roles)
-        kept = self._drop_doubles(joined, len(train), names) if len(joined) > 1 else joined
+        kept = self._drop_doubles(joined, len(train)) if len(joined) > 1 else joined
         if len(kept) > 1:
             return self._name_classes(kept), "class"
         (role, files), parts = next(iter(kept.items())), extras[next(iter(kept))]
@@ -309,8 +307,9 @@ class _Reading(Import):
             homes[host] = homes.get(host, set()) | shapes
         return joined
 
-    def _drop_doubles(self, roles: dict[str, Files], num_train: int, names: Mapping[Value, str]) -> dict[str, Files]:
+    def _drop_doubles(self, roles: dict[str, Files], num_train: int) -> dict[str, Files]:
         """Leaves out other codings, objects and other people's masks of the same things."""
+        names, _ = find_class_list(self.listing)
 
         def look_of(role: str) -> Look:
             return look_at(self.listing, spread([path for paths in roles[role].values() for path in paths], _FEW))

@@ -15,7 +15,7 @@ from unets.data.files import read_bytes
 from unets.data.pixels import open_picture, read_values
 from unets.data.samples import HALF, IGNORE
 from unets.dataset.importers.base import Import
-from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES, find_class_list
 from unets.dataset.importers.draws import Value, as_color, count_values, decode_colors, encode_colors
 from unets.dataset.importers.listing import Listing, ending
 from unets.dataset.importers.names import list_some, spread
@@ -168,22 +168,23 @@ def find_coding(
     found: Import,
     source: MasksSource | TableSource,
     files: Sequence[str],
-    names: Mapping[Value, str],
     *,
     is_single: bool,
 ) -> Coding:
     """Finds what mask files hold: as `source` says, else as they look, on as many as some seconds allow.
 
-    `found` gets the source with that coding, the classes, what else is decided, and questions. `names` are of values or
-    colors, from a list of classes; may be empty. Where a file `is_single`, of one class or object, its values are no
-    classes. Raises InputError: a file cannot be read, or holds no classes.
+    `found` gets the source with that coding, the classes, what else is decided, an account of the files and of lists
+    that name the classes, and questions. Where a file `is_single`, of one class or object, its values are no classes.
+    Raises InputError: a file cannot be read, or holds no classes; or as `find_class_list`.
     """
     coding: Coding = source
+    names, lists = find_class_list(found.listing)
     found.classes = _number(source.values or ())
     if all(option is None for option in (source.values, source.threshold, source.full_share)):
         coding, found.classes = _look_for_coding(found, files, names, is_single)
         found.source = source.model_copy(update={name: getattr(coding, name) for name in Coding.model_fields})
     found.fields |= {"has_background": bool(coding.background), "has_ignored": bool(coding.ignored)}
+    found.account |= dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation")
     return coding
 
 

@@ -18,7 +18,6 @@ from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file
 from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import, ImportedSample, Question
-from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.listing import Listing, read_table, stem_of
 from unets.dataset.importers.meaning import find_coding, look_at
 from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, Finder, find_split, is_called, list_some, spread
@@ -164,9 +163,8 @@ def read(
     files = [mask for masks in masks_of.values() for mask in masks]
     if not files:
         raise InputError(f"{source.path} must name masks in `{source.mask_column}`. Received: none")
-    class_names, lists = find_class_list(listing)
     is_single = any(len(masks) > 1 for masks in masks_of.values())
-    coding = find_coding(found, source, files, class_names, is_single=is_single)
+    coding = find_coding(found, source, files, is_single=is_single)
     if dataset is not None:
         found.classes, found.overlapping = dataset.classes, dataset.overlapping
 
@@ -179,7 +177,7 @@ def read(
         layers = tuple((mask,) for mask in masks) if a_class_each else (tuple(masks),)
         samples.append(found.take_files(image, layers, coding, **describe(image)))
     samples += [ImportedSample(image=image, **describe(image)) for image in test if image not in masks_of]
-    found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((*tables, *lists), "annotation")
+    found.account |= dict.fromkeys(tables, "annotation")
     if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
         text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
         found.ask("source.test_images", text, "patterns of test images")
