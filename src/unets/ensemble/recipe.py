@@ -31,9 +31,16 @@ class Recipe(Config):
             raise ValueError(f"`weights` must not all be 0. Received: {self.weights}")
         return self
 
+    def find(self, what: str) -> Any:
+        """Returns a field, or one of the post-processing."""
+        return getattr(self.postprocessing if what in Postprocessing.model_fields else self, what)
+
     def change(self, **fields: Any) -> "Recipe":
-        """Returns a recipe with some fields changed."""
-        return self.model_copy(update=fields)
+        """Returns a recipe with some fields changed, its own or those of the post-processing."""
+        own = {name: value for name, value in fields.items() if name in Recipe.model_fields}
+        if steps := {name: value for name, value in fields.items() if name not in own}:
+            own["postprocessing"] = self.postprocessing.model_copy(update=steps)
+        return self.model_copy(update=own)
 
     def cut(self, probs_hwc: Probs) -> ClassMask:
         """Cuts probabilities at the threshold; see `to_masks`."""

@@ -103,20 +103,16 @@ def list_candidates(
     classes: Sequence[str],
 ) -> list[Candidate]:
     """Lists what is to be tried; without pixels, weights are not. Thresholds and steps are tried a class at a time."""
-    candidates = []
-    each = [(index, name if len(classes) > 1 else "") for index, name in enumerate(classes)]
-    if pixels:
-        candidates.append(Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric)))
-    if config.threshold == "fit" and start.threshold != 0:
-        for index, of_class in each:
-            propose = partial(_change_threshold, index, len(classes))
-            candidates.append(Candidate(what="threshold", of_class=of_class, index=index, propose=propose))
+    candidates = [Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric))] if pixels else []
+    tried = {"threshold": THRESHOLDS} if config.threshold == "fit" and start.threshold != 0 else {}
     if config.postprocessing == "fit":
-        tried = {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
-        for name, values in tried.items():
-            for index, of_class in each if name != "blur_px" else [(0, "")]:
-                propose = partial(_add_step, name, values, index, len(classes) if name != "blur_px" else 1)
-                candidates.append(Candidate(what=name, of_class=of_class, index=index, propose=propose))
+        tried |= {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
+    for what, values in tried.items():
+        num_parts = 1 if what == "blur_px" else len(classes)  # a map is blurred as a whole
+        for index in range(num_parts):
+            propose = partial(_propose_values, what, values, index, num_parts)
+            of_class = classes[index] if num_parts > 1 else ""
+            candidates.append(Candidate(what=what, of_class=of_class, index=index, propose=propose))
     return candidates
 
 
@@ -150,9 +146,8 @@ def select(
             reason = _refuse(gains, p_value, _ALPHA / (family - num_kept))
             *by_part, value = (describe_choice(recipe, candidate.what, candidate.index) for recipe in chosen)
             found = {"value": value, "values_by_part": tuple(by_part), "p_value": p_value, "is_kept": not reason}
-            gain, about = bootstrap_mean(gains.mean(axis=1), groups), {"what": candidate.what}
-            about |= {"of_class": candidate.of_class, "reason": reason or "kept"}
-            results.append(CandidateResult(gain=gain, **about, **found))
+            about = {"what": candidate.what, "of_class": candidate.of_class, "reason": reason or "kept"}
+            results.append(CandidateResult(gain=bootstrap_mean(gains.mean(axis=1), groups), **about, **found))
             pending.remove(candidate)
             if not reason:
                 recipes = chosen
@@ -222,32 +217,25 @@ def _propose_weights(
     return propose
 
 
-def _change_threshold(index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
-    """Proposes thresholds of one class; its present one first: of equal scores the first is taken."""
-    return [recipe, *(recipe.change(threshold=one) for one in _vary(recipe.threshold, THRESHOLDS, index, num_classes))]
+def _propose_values(
+    what: str, values: Sequence[Any], index: int, num_classes: int, recipe: Recipe, _: int
+) -> list[Recipe]:
+    """Proposes values of the threshold or a step of one class, or of all where `num_classes` is 1.
 
-
-def _add_step(name: str, values: Sequence[Any], index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
-    """Proposes values of a step of one class, or of all where `num_classes` is 1; as it is first."""
-    steps = recipe.postprocessing
-    tried = _vary(getattr(steps, name), values, index, num_classes)
-    return [recipe, *(recipe.change(postprocessing=steps.model_copy(update={name: value})) for value in tried)]
-
-
-def _vary(present: Any, values: Sequence[Any], index: int, num_classes: int) -> Sequence[Any]:
-    """Puts each value in the place of that of one class; of a single class it is the value alone."""
-    if num_classes == 1:
-        return values
-    own = present if isinstance(present, tuple) else (present,) * num_classes
-    return [(*own[:index], one, *own[index + 1 :]) for one in values]
+    As it is comes first: of equal scores the first is taken.
+    """
+    if num_classes > 1:
+        present = recipe.find(what)
+        own = present if isinstance(present, tuple) else (present,) * num_classes
+        values = [(*own[:index], one, *own[index + 1 :]) for one in values]
+    return [recipe, *(recipe.change(**{what: value}) for value in values)]
 
 
 def describe_choice(recipe: Recipe, what: str, index: int = 0) -> str:
     """Returns the value that a recipe has for a candidate, in words; where classes have their own, that of one."""
     if what == "weights":
         return " ".join(f"{weight:.3f}" for weight in recipe.weights)
-    steps, default = recipe.postprocessing, getattr(Postprocessing(), what, None)
-    value = getattr(steps, what) if what in Postprocessing.model_fields else recipe.threshold
+    value, default = recipe.find(what), getattr(Postprocessing(), what, None)
     one = value[index] if isinstance(value, tuple) else value
     if what == "threshold":
         return describe_threshold(one)

@@ -164,7 +164,7 @@ class ModelCard(Config):
             return value * growth**0.5 if isinstance(value, float) else value and round(value * growth)
 
         grown = {name: grow(value) for name, value in steps if name != "max_components"}
-        return self.recipe.change(postprocessing=steps.model_copy(update=grown))
+        return self.recipe.change(**grown)
 
 
 def render_card(card: ModelCard) -> str:
