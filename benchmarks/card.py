@@ -81,7 +81,7 @@ def run_all(args: Args, work: Path) -> None:
         from unets.studio.competition import write_competition
 
         args.input = work / "input"
-        write_competition(args.input, 4, 1, seed=0, jobs=1, size_hw=(64, 96))
+        write_competition(args.input, 4, 1, seed=0, size_hw=(64, 96))
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling is what takes the time
     os.environ |= {
         "KERAS_BACKEND": "jax",

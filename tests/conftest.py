@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from unets.config import Config, DatasetConfig, SizeHW
 from unets.data.rle import encode_rle
 from unets.dataset.rle_csv import image_cell, list_columns
 from unets.store.paths import Project
+from unets.workers.pool import use_jobs
 
 from .trained_competition import make_scene as make_scene
 from .trained_competition import predicted as predicted
@@ -36,6 +37,13 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 # Two test processes share the cores with whatever else is at work: a slow example is no fault.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _work_in_this_process() -> Iterator[None]:
+    """Most tests need no worker processes, which take seconds to start."""
+    with use_jobs(1):
+        yield
 
 
 @pytest.fixture

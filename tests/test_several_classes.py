@@ -56,16 +56,16 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
     maps = open_maps(project.maps_dir("unet", "test"))
     assert maps.read_map(manifest.test[0].id).shape == (32, 48, 2)  # one layer a foreground class
 
-    scores = score_oof(project, dataset, "unet", jobs=1)
+    scores = score_oof(project, dataset, "unet")
     assert scores.shape == (12, 2)  # the photos of fold 0, with and without flips
     assert scores[:, 0].mean() > 0.9  # mean over photos and classes; the ellipses are plain to see
 
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("unet",)), jobs=1)
-    path = write_submission(project, dataset, jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("unet",)))
+    path = write_submission(project, dataset)
     rows = read_submission(path, dataset)
     assert set(rows) == {sample.id for sample in manifest.test}
     assert all(len(rles) == 2 and all(rles) for rles in rows.values())
 
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    score = score_submission(path, truth_path, dataset, manifest.test, jobs=1)
+    score = score_submission(path, truth_path, dataset, manifest.test)
     assert score.interval.mean > 0.9

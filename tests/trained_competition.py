@@ -161,8 +161,8 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
             run_dir = write_run(project, name, fold, experiment, dataset, weights=net, best_dice=0.5)
             (run_dir / "last").mkdir()  # what only a training that goes on needs
         predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
-    fit_ensemble(project, dataset, config, jobs=1)
-    write_submission(project, dataset, "ours", jobs=1)
+    fit_ensemble(project, dataset, config)
+    write_submission(project, dataset, "ours")
     return project
 
 

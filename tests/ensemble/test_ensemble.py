@@ -23,6 +23,7 @@ from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, open_maps, write_shard
 from unets.store.paths import Project
+from unets.workers.pool import use_jobs
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 PLAIN: dict[str, Any] = {"weights": "equal", "threshold": 0.5, "postprocessing": Postprocessing()}
@@ -35,7 +36,8 @@ def configure(experiments: str, **fields: Any) -> EnsembleConfig:
 
 def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
-    ensemble = fit_ensemble(project, dataset, configure("ab", weights=(1, 3), threshold=0.46), jobs=2)
+    with use_jobs(2):
+        ensemble = fit_ensemble(project, dataset, configure("ab", weights=(1, 3), threshold=0.46))
     samples = open_oof(project, dataset, ["a"]).samples
     truths = {sample.id: read_mask(sample) for sample in samples}
 
@@ -70,11 +72,12 @@ def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene)
 def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=6, num_views=2)
     config = EnsembleConfig(experiments=("a", "b"))
-    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    ensemble = fit_ensemble(project, dataset, config)
     assert read_ensemble(project) == ensemble
     assert json.loads(project.ensemble_path("ensemble").read_text())["members"][0]["fingerprint"] == FINGERPRINT
     before = [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))]
-    fit_ensemble(project, dataset, config, jobs=2)
+    with use_jobs(2):
+        fit_ensemble(project, dataset, config)
     assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
     assert {one.what for one in ensemble.candidates} == {"weights", "threshold", *STEPS} - set(OBJECT_STEPS)
 
@@ -84,7 +87,7 @@ def test_a_threshold_is_fitted_without_the_photos_that_it_is_evaluated_on(make_s
     project, dataset = make_scene(num_groups=6, num_views=2)
     fold_of = read_folds(project.folds_path, read_manifest(project, dataset))
     write_maps(project, dataset, "a", shift=lambda id_: 30.0 if fold_of.get(id_) == 0 else -30.0)
-    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"))
     (found,) = ensemble.candidates
     low, high = map(float, found.values_by_part)  # without fold 0, without fold 1
     assert low < 0.45 and high > 0.55
@@ -96,14 +99,14 @@ def test_a_threshold_is_fitted_without_the_photos_that_it_is_evaluated_on(make_s
 def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=12, num_views=1)
     config = configure("a", threshold="fit")
-    assert fit_ensemble(project, dataset, config, jobs=1).threshold == 0.5
+    assert fit_ensemble(project, dataset, config).threshold == 0.5
     # every map 30 levels too high: the contour is where 0.5 + 30 / 255 = 0.62
     write_maps(project, dataset, "a", shift=30.0)
-    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    ensemble = fit_ensemble(project, dataset, config)
     assert ensemble.threshold == pytest.approx(0.62, abs=0.041)
     assert ensemble.gain_over_start == ensemble.candidates[0].gain
     # one fold: its groups are dealt to parts, and pseudo-labels for it may use nothing that was fitted on it
-    alone = fit_ensemble(project, dataset, config, folds=[1], jobs=1)
+    alone = fit_ensemble(project, dataset, config, folds=[1])
     assert (alone.num_parts, len(alone.candidates[0].values_by_part)) == (5, 5)
     assert alone.threshold == pytest.approx(0.62, abs=0.041)
     assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
@@ -117,22 +120,22 @@ def test_each_class_gets_a_threshold_of_its_own(make_scene: MakeScene) -> None:
     shutil.rmtree(project.maps_dir("a", "oof"))
     encoded = ((id_, encode_map(np.clip(one, 0, 255).astype(np.uint8))) for id_, one in maps.items())
     write_shard(project.maps_dir("a", "oof"), 0, nets=NETS, classes=dataset.classes, maps=encoded)
-    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"))
     assert [(one.of_class, one.is_kept) for one in ensemble.candidates] == [("cat", True), ("dog", True)]
     assert isinstance(ensemble.threshold, tuple) and ensemble.threshold[0] > ensemble.threshold[1] > 0.5
     assert read_ensemble(project) == ensemble
     with pytest.raises(InputError, match=r"`threshold` must be one, or one for each of cat, dog\. Received: "):
-        fit_ensemble(project, dataset, configure("a", threshold=(0.5, 0.5, 0.5)), jobs=1)
+        fit_ensemble(project, dataset, configure("a", threshold=(0.5, 0.5, 0.5)))
 
 
 def test_without_background_the_most_probable_class_is_the_start(make_scene: MakeScene) -> None:
     """A cut at 0.5 would leave pixels whose best class reaches less without any, and each of those is a mistake."""
     project, dataset = make_scene(num_groups=6, num_views=2, **NO_BACKGROUND)
     write_maps(project, dataset, "a", shift=-120.0)
-    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"))
     assert ensemble.start.threshold == ensemble.threshold == 0.0 and ensemble.candidates == ()
     assert ensemble.score.mean == ensemble.members[0].score.mean > 0.7
-    cut = fit_ensemble(project, dataset, configure("a", threshold=0.5), jobs=1)
+    cut = fit_ensemble(project, dataset, configure("a", threshold=0.5))
     assert cut.score.mean < ensemble.score.mean - 0.1
     assert cut.gain_over_best_member.mean == pytest.approx(cut.score.mean - ensemble.score.mean)
 
@@ -140,14 +143,16 @@ def test_without_background_the_most_probable_class_is_the_start(make_scene: Mak
 def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=6, num_views=2)
     write_maps(project, dataset, "c", seed=7, noise=250.0)
-    ensemble = fit_ensemble(project, dataset, configure("abc", weights="fit"), jobs=2)
+    with use_jobs(2):
+        ensemble = fit_ensemble(project, dataset, configure("abc", weights="fit"))
     weights = {member.experiment: member.weight for member in ensemble.members}
     assert ensemble.candidates[0].is_kept
     assert weights["c"] < 0.1 < min(weights["a"], weights["b"])
     assert sum(weights.values()) == pytest.approx(1)
     assert all(recipe.weights[2] < 0.1 for recipe in ensemble.recipes_by_part)
     # members that are alike keep equal weights
-    even = fit_ensemble(project, dataset, configure("ab", weights="fit"), jobs=2)
+    with use_jobs(2):
+        even = fit_ensemble(project, dataset, configure("ab", weights="fit"))
     assert not even.candidates[0].is_kept
     assert [member.weight for member in even.members] == [0.5, 0.5]
 
@@ -156,7 +161,7 @@ def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
 def test_any_metric_and_several_classes(make_scene: MakeScene, metric: str) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2, classes=("cat", "dog"))
     dataset = dataset.model_copy(update={"metric": metric})
-    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")))
     assert ensemble.score.mean > 0.7
     with project.ensemble_oof_path("ensemble").open(newline="") as file:
         rows = [float(row[metric]) for row in csv.DictReader(file)]
@@ -179,7 +184,7 @@ def test_another_ensemble_than_the_one_asked_for_is_refused(
 ) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     config = configure("ab", weights=(1.0, 3.0), threshold=0.4)
-    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    ensemble = fit_ensemble(project, dataset, config)
     elsewhere = dataset.model_copy(update={"kaggle": "elsewhere"})
     check_ensemble(ensemble, elsewhere, configure("ba", weights=(3.0, 1.0), threshold=0.4), [0, 1])
     with pytest.raises(InputError, match=expected):
@@ -191,11 +196,11 @@ def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) ->
     with pytest.raises(InputError, match="Run `unets ensemble`"):
         read_ensemble(project)
     config = EnsembleConfig(experiments=("a",))
-    fit_ensemble(project, dataset, config, jobs=1)
+    fit_ensemble(project, dataset, config)
     before = project.ensemble_path("ensemble").read_bytes()
     flip_bit(project.maps_dir("a", "oof") / "00000.zip", 200)
-    with pytest.raises(InputError, match=r"00000\.zip must hold the whole map"):
-        fit_ensemble(project, dataset, config, jobs=2)
+    with pytest.raises(InputError, match=r"00000\.zip must hold the whole map"), use_jobs(2):
+        fit_ensemble(project, dataset, config)
     assert project.ensemble_path("ensemble").read_bytes() == before
 
 
@@ -208,7 +213,7 @@ def test_ignored_pixels_decide_nothing(make_scene: MakeScene) -> None:
         values[:, :48] = 9
         Image.fromarray(values).save(path)
     config = configure("ab", weights="fit", threshold="fit")
-    before = fit_ensemble(project, dataset, config, jobs=1)
+    before = fit_ensemble(project, dataset, config)
     for folder in ("oof", "oof_no_tta"):
         for name in "ab":
             reader = open_maps(project.maps_dir(name, folder))
@@ -218,5 +223,5 @@ def test_ignored_pixels_decide_nothing(make_scene: MakeScene) -> None:
                 map_u8[:, :22] = 255  # clear of the border, over which enlarging blends
             shard = ((id_, encode_map(map_u8)) for id_, map_u8 in maps.items())
             write_shard(project.maps_dir(name, folder), 0, nets=NETS, classes=("car",), maps=shard)
-    again = fit_ensemble(project, dataset, config, jobs=1)
+    again = fit_ensemble(project, dataset, config)
     assert again.score == before.score and again.recipe == before.recipe

@@ -60,7 +60,7 @@ class Scene:
     ensemble: Ensemble
 
     def make(self, **options: Any) -> None:
-        arguments: dict[str, Any] = {"use_folds": [0, 1], "confidence": 0.9, "jobs": 1} | options
+        arguments: dict[str, Any] = {"use_folds": [0, 1], "confidence": 0.9} | options
         experiments = {member.experiment: EXPERIMENT for member in self.ensemble.members}
         make_pseudo_labels(self.project, self.manifest, "round1", self.ensemble, experiments, **arguments)
 
@@ -92,7 +92,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
             write_maps(project, dataset, name, seed=seed, size_hw=SIZE_HW)
     for (name, fold), prob in PROBS.items():
         write_run(project, name, fold, EXPERIMENT, dataset, weights=build_constant_net(EXPERIMENT, prob))
-    return Scene(project=project, manifest=manifest, ensemble=fit_ensemble(project, dataset, config, jobs=1))
+    return Scene(project=project, manifest=manifest, ensemble=fit_ensemble(project, dataset, config))
 
 
 @pytest.fixture

@@ -17,13 +17,15 @@ from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, from_u8, list_shards, open_maps, write_shard
 from unets.store.paths import Project
+from unets.workers.pool import use_jobs
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 
 
 def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
-    scores = score_oof(project, dataset, "a", jobs=2)
+    with use_jobs(2):
+        scores = score_oof(project, dataset, "a")
     with project.oof_scores_path("a").open() as file:
         rows = list(csv.reader(file))
     manifest = read_manifest(project, dataset)
@@ -43,7 +45,7 @@ def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
 def test_without_maps_made_without_tta_their_column_is_empty(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=2, num_views=2, metric="iou")
     shutil.rmtree(project.maps_dir("a", "oof_no_tta"))
-    scores = score_oof(project, dataset, "a", jobs=1)
+    scores = score_oof(project, dataset, "a")
     assert np.isnan(scores[:, 1]).all()
     lines = project.oof_scores_path("a").read_text().splitlines()
     assert lines[0] == "id,group,fold,iou,iou_no_tta"
@@ -89,4 +91,4 @@ def test_maps_by_the_net_of_another_fold_are_refused(make_scene: MakeScene) -> N
 def test_maps_without_tta_of_other_nets_give_no_score(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=2, num_views=2)
     write_maps(project, dataset, "a", net="f" * 16, kinds=["oof"])  # trained again, and predicted without flips
-    assert np.isnan(score_oof(project, dataset, "a", jobs=1)[:, 1]).all()
+    assert np.isnan(score_oof(project, dataset, "a")[:, 1]).all()

@@ -14,6 +14,7 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.score import score_submission
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.workers.pool import use_jobs
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> Path:
@@ -31,7 +32,7 @@ def tiny(make_competition: Callable[..., Project]) -> tuple[Project, DatasetConf
 def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> None:
     project, dataset = tiny
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    score = score_submission(truth_path, truth_path, dataset, read_manifest(project, dataset).test, jobs=1)
+    score = score_submission(truth_path, truth_path, dataset, read_manifest(project, dataset).test)
     assert score.interval.mean == 1.0
     assert score.ids == ("test000_01", "test000_02", "test001_01", "test001_02")
     assert score.groups == ("test000", "test000", "test001", "test001")
@@ -47,8 +48,9 @@ def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], 
     rows = [["img", "rle_mask"], *([f"{id_}.jpg", "1 1"] for id_ in rles)]
     rows[1][1] = rles["car000_01"][0]
     path = write_rows(tmp_path / "submission.csv.gz", rows)
-    by_csv = score_submission(path, project.input_dir / "train_masks.csv", dataset, (), jobs=2)
-    by_files = score_submission(path, project.input_dir / "train_masks", dataset, (), jobs=1)
+    with use_jobs(2):
+        by_csv = score_submission(path, project.input_dir / "train_masks.csv", dataset, ())
+    by_files = score_submission(path, project.input_dir / "train_masks", dataset, ())
     assert by_csv.values.tolist() == by_files.values.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert by_csv.interval == by_files.interval
     assert by_csv.interval.mean == 0.25
@@ -70,7 +72,7 @@ def test_each_class_is_scored_and_sizes_may_come_from_images(
     path = write_rows(tmp_path / "submission.csv", rows)
     for truth in ("train_masks.csv", "train_masks"):
         # cat: 0, dog: 1
-        score = score_submission(path, project.input_dir / truth, dataset, samples, jobs=1)
+        score = score_submission(path, project.input_dir / truth, dataset, samples)
         assert score.values.tolist() == [0.5]
 
 
@@ -79,7 +81,7 @@ def test_ids_that_differ_are_listed(tiny: tuple[Project, DatasetConfig], tmp_pat
     ids = ["test000_01", "test000_02", "test001_01", "other000_01"]
     path = write_rows(tmp_path / "submission.csv", [["img", "rle_mask"], *([f"{id_}.jpg", "1 1"] for id_ in ids)])
     with pytest.raises(InputError, match="1 missing: test001_02; 1 unknown: other000_01"):
-        score_submission(path, project.input_dir / "truth" / "test_masks.csv", dataset, (), jobs=1)
+        score_submission(path, project.input_dir / "truth" / "test_masks.csv", dataset, ())
 
 
 def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: Path) -> None:
@@ -87,11 +89,11 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
     path = write_rows(tmp_path / "submission.csv", [["img", "rle_mask"], ["test000_01.jpg", "5 0"]])
     truth = write_rows(tmp_path / "truth.csv", [["img", "rle_mask"], ["test000_01.jpg", encode_rle(np.eye(64, 96))]])
     with pytest.raises(InputError, match="submission's mask of test000_01: `rle` must hold lengths of at least 1"):
-        score_submission(path, truth, dataset, (), jobs=1)
+        score_submission(path, truth, dataset, ())
     with pytest.raises(InputError, match="ground truth of test000_01"):
-        score_submission(truth, path, dataset, (), jobs=1)
+        score_submission(truth, path, dataset, ())
     with pytest.raises(InputError, match="`--ground-truth` must be a csv"):
-        score_submission(path, tmp_path / "nowhere", dataset, (), jobs=1)
+        score_submission(path, tmp_path / "nowhere", dataset, ())
 
 
 def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
@@ -107,12 +109,12 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "truth").mkdir()
     Image.fromarray(np.where(truth_hw == IGNORE, 9, truth_hw).astype(np.uint8)).save(tmp_path / "truth" / "x.png")
     rows = [["img", "class", "rle_mask"], ["x", "a", encode_rle(mask_hw == 1)], ["x", "b", encode_rle(mask_hw == 2)]]
-    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, (), jobs=1)
+    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, ())
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
     assert score.pixels["classes"] == {"a": {"dice": 2 / 3, "iou": 1 / 2}, "b": {"dice": 1.0, "iou": 1.0}}
     # run lengths cannot say what is ignored: they would be scored against what nobody knows
     with pytest.raises(InputError, match="must be a folder of masks where the data set has ignored pixels"):
-        score_submission(tmp_path / "s.csv", tmp_path / "s.csv", dataset, (), jobs=1)
+        score_submission(tmp_path / "s.csv", tmp_path / "s.csv", dataset, ())
 
 
 def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path: Path) -> None:
@@ -131,10 +133,10 @@ def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path:
     # a is right everywhere, also where it is not known whether the pixel is of b, too; so is b where it is known
     rows = [["img", "class", "rle_mask"], ["x", "a", "1 2"], ["x", "b", "1 1 3 1"]]
     path = write_rows(tmp_path / "s.csv", rows)
-    assert score_submission(path, tmp_path / "truth", dataset, (), jobs=1).values.tolist() == [1.0]
+    assert score_submission(path, tmp_path / "truth", dataset, ()).values.tolist() == [1.0]
     Image.fromarray(truth_hw).save(tmp_path / "truth" / "b" / "x.png")
     with pytest.raises(InputError, match=r"must hold one mask of an image\. Received: b/x.png and b/x_mask.png"):
-        score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+        score_submission(path, tmp_path / "truth", dataset, ())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_ground_truth_is_coded_as_the_masks_of_training(tmp_path: Path, source: 
     truth = np.array(values, dtype=np.uint8)[np.array([[1, 1, 0, 0]])]
     Image.fromarray(truth).save(tmp_path / "truth" / "x.png")
     path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", "1 1"]])
-    assert score_submission(path, tmp_path / "truth", dataset, (), jobs=1).values.tolist() == pytest.approx([2 / 3])
+    assert score_submission(path, tmp_path / "truth", dataset, ()).values.tolist() == pytest.approx([2 / 3])
 
 
 def test_ground_truth_of_overlapping_classes_is_a_folder_a_class(tmp_path: Path) -> None:
@@ -165,11 +167,11 @@ def test_ground_truth_of_overlapping_classes_is_a_folder_a_class(tmp_path: Path)
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "x.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"must hold masks, a\.png of the id a; of overlapping classes in a folder"):
-        score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+        score_submission(path, tmp_path / "truth", dataset, ())
     for name, truth in (("a", [[255, 255, 0]]), ("b", [[255, 255, 0]])):
         (tmp_path / "truth" / name).mkdir()
         Image.fromarray(np.array(truth, dtype=np.uint8)).save(tmp_path / "truth" / name / "x.png")
-    score = score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+    score = score_submission(path, tmp_path / "truth", dataset, ())
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
 
 
@@ -179,7 +181,7 @@ def test_ground_truth_that_holds_other_values_than_classes_is_refused(tmp_path: 
     Image.fromarray(np.array([[255, 255, 0]], dtype=np.uint8)).save(tmp_path / "truth" / "x.png")
     path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", ""]])
     with pytest.raises(InputError, match=r"x\.png must hold the values that `source` declares alone. Received: 255"):
-        score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+        score_submission(path, tmp_path / "truth", dataset, ())
 
 
 @pytest.mark.parametrize("truth", ["rows", "numbers"])
@@ -197,4 +199,4 @@ def test_rows_of_objects_that_touch_are_two_in_ap(tmp_path: Path, truth: str) ->
     joined = write_rows(tmp_path / "joined.csv", [header, ["x", "1 4"]])
     # joined: an IoU of a half with both, of which one is found: 1 / (1 + 1)
     for path, wanted in ((parted, 1.0), (joined, 0.5)):
-        assert score_submission(path, place, dataset, (), jobs=1).values.tolist() == [wanted]
+        assert score_submission(path, place, dataset, ()).values.tolist() == [wanted]

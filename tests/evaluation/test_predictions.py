@@ -42,11 +42,11 @@ def check_scores(project: Project, dataset: DatasetConfig, name: str) -> Predict
 def test_each_mask_has_the_score_that_was_noted(make_scene: MakeScene, options: dict[str, Any]) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2, **options)
     write_maps(project, dataset, "b", shift=-120.0, seed=1)
-    score_oof(project, dataset, "b", jobs=1)
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    score_oof(project, dataset, "b")
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")))
     for name in ("b", "ensemble"):
         check_scores(project, dataset, name)
-    score_oof(project, dataset, "a", folds=[1], jobs=1)
+    score_oof(project, dataset, "a", folds=[1])
     assert len(check_scores(project, dataset, "a").recipes) == 4
 
 
@@ -55,7 +55,7 @@ def test_an_ensemble_of_one_fold_shows_what_each_part_was_evaluated_by(make_scen
     project, dataset = make_scene(num_groups=12, num_views=2)
     write_maps(project, dataset, "a", kinds=("oof",), shift=lambda id_: 30.0 + 3 * int(id_[3:6]))
     config = EnsembleConfig(experiments=("a",), threshold="fit", **GIVEN)
-    ensemble = fit_ensemble(project, dataset, config, folds=[0], jobs=1)
+    ensemble = fit_ensemble(project, dataset, config, folds=[0])
     assert ensemble.candidates[0].is_kept and len(set(ensemble.candidates[0].values_by_part)) > 1
     prediction = check_scores(project, dataset, "ensemble")
     for recipe in prediction.recipes.values():
@@ -68,12 +68,12 @@ def test_other_maps_classes_and_scores_are_refused(make_scene: MakeScene) -> Non
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
     with pytest.raises(InputError, match=r"oof_scores.csv must exist"):
         open_prediction(project, dataset, "a")
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")))
     write_maps(project, dataset, "b", net="new")
     received = r"present maps of b, of fingerprint [0-9a-f]+. Received: [0-9a-f]+\. Run `unets ensemble`"
     with pytest.raises(InputError, match=received):
         open_prediction(project, dataset, "ensemble")
-    score_oof(project, dataset, "a", jobs=1)
+    score_oof(project, dataset, "a")
     with pytest.raises(InputError, match=r"classes dog\. Received: car\."):
         open_prediction(project, dataset.model_copy(update={"classes": ("dog",)}), "a")
     path = project.oof_scores_path("a")

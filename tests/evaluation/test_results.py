@@ -69,8 +69,8 @@ def test_records_of_several_metrics_say_which(render: Callable[..., str], tmp_pa
 
 def test_a_score_by_another_metric_is_none_of_the_present(make_scene: Callable[..., Any]) -> None:
     project, dataset = make_scene()
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5), jobs=1)
-    write_submission(project, dataset, jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5))
+    write_submission(project, dataset)
     path, words = project.submission_path("tiny_a"), {"mean": 0.5, "low": None, "high": None}
     score = {"submission": path.name, "sha256": hash_file(path), "metric": "iou", **words}
     write_json(project.score_path(path), score)
@@ -89,10 +89,10 @@ def test_what_an_ensemble_is_made_of_stands_below_the_commands(render: Callable[
 
 def test_a_submission_of_another_ensemble_is_not_recorded_as_this_ones(make_scene: Callable[..., Any]) -> None:
     project, dataset = make_scene(experiments="ab")
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5), jobs=1)
-    write_submission(project, dataset, jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5))
+    write_submission(project, dataset)
     alone = read_ensemble(project, "ensemble")
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5), jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5))
     both = read_ensemble(project, "ensemble")
     assert (name_submission(alone), name_submission(both)) == ("tiny_a", "tiny_ensemble")
     check_made_of(project, alone, "tiny_a")

@@ -113,7 +113,7 @@ def check_valid(path: Path) -> None:
     """What passes is what any parser takes."""
     sample_path = path.with_name("sample.csv")
     sample_path.write_bytes(ROWS)
-    check_submission(path, sample_path, DATASET, jobs=1)
+    check_submission(path, sample_path, DATASET)
     text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("ascii")
     assert [line.partition(",")[0] for line in text.split()[:1]] == ["img"]
     assert set(text) <= set('abcjpgimrle_mask.,0123456789 \r\n"')

@@ -34,7 +34,7 @@ def left(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[.
     project, dataset = leave_trained(write_competition(root, configs=configs, **sizes))
     for seed, name in enumerate("ab"):
         write_maps(project, dataset, name, seed=seed, kinds=("test",))
-    write_submission(project, dataset, jobs=1)
+    write_submission(project, dataset)
     assert _run(root, "score") == 0
     return root
 

@@ -51,10 +51,10 @@ def leave_trained(
             write_run(project, dataset, name, fold)
         shift = spoil if spoil is not None and seed == 0 else 0.0
         write_maps(project, dataset, name, seed=seed, folds=folds, shift=shift, kinds=("oof",))
-        score_oof(project, dataset, name, jobs=1)
+        score_oof(project, dataset, name)
     if ensemble:
         config = EnsembleConfig(experiments=names, **GIVEN)
-        fit_ensemble(project, dataset, config, name=ensemble_name, jobs=1)
+        fit_ensemble(project, dataset, config, name=ensemble_name)
     return project, dataset
 
 
@@ -76,4 +76,4 @@ def report(project: Project, dataset: DatasetConfig, names: Iterable[str] = "ab"
     """Writes the report of some experiments and their ensemble."""
     config = EnsembleConfig(experiments=tuple(names), **GIVEN)
     options = {"folds_of": dict.fromkeys(names, (0, 1))} | options
-    return write_report(project, dataset, config, jobs=1, **options)
+    return write_report(project, dataset, config, **options)

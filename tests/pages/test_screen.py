@@ -41,8 +41,8 @@ def screen(make_scene: MakeScene) -> Callable[..., Any]:
             spoil(maps["test002_03"])
             encoded = ((id_, encode_map(probs)) for id_, probs in maps.items())
             write_shard(folder, int(Path(index).stem), nets=NETS, classes=reader.classes, maps=encoded)
-        fit_ensemble(project, dataset, EnsembleConfig(experiments=tuple(experiments), **GIVEN), jobs=1)
-        return project, screen_test(project, dataset, top=5, jobs=1)
+        fit_ensemble(project, dataset, EnsembleConfig(experiments=tuple(experiments), **GIVEN))
+        return project, screen_test(project, dataset, top=5)
 
     return run
 
@@ -98,14 +98,14 @@ def test_maps_of_images_that_were_replaced_are_refused(screen: Callable[..., Any
         encoded, images = ((id_, encode_map(probs)) for id_, probs in maps), ["of another image"] * len(maps)
         write_shard(folder, index, nets=NETS, classes=reader.classes, maps=encoded, images=images)
     with pytest.raises(InputError, match=r"must hold maps of the present images\. .*Run `unets predict --exp b`"):
-        screen_test(project, load_dataset(project.configs_dir), top=5, jobs=1)
+        screen_test(project, load_dataset(project.configs_dir), top=5)
 
 
 def test_nothing_to_show_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene()
     with pytest.raises(InputError, match=r"must exist\. Received: no such file\. Run `unets ensemble`"):
         screen_test(project, dataset)
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), **GIVEN), jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), **GIVEN))
     for folder in (project.input_dir / "test", project.maps_dir("a", "test")):
         shutil.rmtree(folder)
     with pytest.raises(InputError, match=r"must have test images for a screening\. Received: none"):

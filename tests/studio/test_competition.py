@@ -13,6 +13,7 @@ from unets.errors import InputError
 from unets.studio.cars import build_car
 from unets.studio.competition import write_competition
 from unets.studio.render import render_mask
+from unets.workers.pool import use_jobs
 
 SIZE_HW = (96, 144)
 SEED = 7
@@ -21,7 +22,7 @@ SEED = 7
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("studio") / "demo"
-    write_competition(out, 1, 1, SEED, SIZE_HW, jobs=1)
+    write_competition(out, 1, 1, SEED, SIZE_HW)
     return out
 
 
@@ -73,15 +74,16 @@ def test_it_goes_on_where_it_was_interrupted_with_any_number_of_workers(folder, 
         (tmp_path / name).unlink()
     kept = tmp_path / "train" / f"{train}_01.jpg"
     written_at = kept.stat().st_mtime_ns
-    write_competition(tmp_path, 1, 1, SEED, SIZE_HW, jobs=2)
+    with use_jobs(2):
+        write_competition(tmp_path, 1, 1, SEED, SIZE_HW)
     assert read_all(tmp_path) == whole
     assert kept.stat().st_mtime_ns == written_at
 
 
 def test_another_studios_folder_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"choose another folder or delete this one"):
-        write_competition(folder, 1, 1, SEED + 1, SIZE_HW, jobs=1)
+        write_competition(folder, 1, 1, SEED + 1, SIZE_HW)
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(InputError, match=r"holds other files"):
-        write_competition(tmp_path, 1, 1, SEED, SIZE_HW, jobs=1)
+        write_competition(tmp_path, 1, 1, SEED, SIZE_HW)
     assert json.loads((folder / "studio.json").read_text())["seed"] == SEED

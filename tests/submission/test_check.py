@@ -8,6 +8,7 @@ import pytest
 from unets.config import DatasetConfig, MasksSource, SubmissionConfig
 from unets.errors import InputError
 from unets.submission.check import check_submission
+from unets.workers.pool import use_jobs
 
 DATASET = DatasetConfig(size_hw=(4, 6))
 IDS = [f"a_{index}" for index in range(6)]
@@ -33,7 +34,7 @@ def build_lines() -> list[str]:
 def test_a_valid_submission_passes(tmp_path: Path, sample_path: Path, name: str) -> None:
     lines = build_lines()
     lines[2] = "a_1.jpg,"  # an empty mask
-    check_submission(write_csv(tmp_path / name, lines), sample_path, DATASET, jobs=1)
+    check_submission(write_csv(tmp_path / name, lines), sample_path, DATASET)
 
 
 def change(row: int, line: str | None) -> Callable[[list[str]], list[str]]:
@@ -69,15 +70,15 @@ def test_each_fault_is_named_with_its_row(
 ) -> None:
     path = write_csv(tmp_path / "faulty.csv.gz", spoil(build_lines()))
     with pytest.raises(InputError, match=re.escape(message)):
-        check_submission(path, sample_path, DATASET, jobs=1)
+        check_submission(path, sample_path, DATASET)
 
 
 def test_the_first_twenty_faults_are_shown(tmp_path: Path) -> None:
     names = [f"a_{index:04d}.jpg" for index in range(600)]
     sample_path = write_csv(tmp_path / "sample.csv", [HEADER, *(f"{name},1 1" for name in names)])
     path = write_csv(tmp_path / "faulty.csv", [HEADER, *(f"{name},1" for name in names)])
-    with pytest.raises(InputError) as caught:
-        check_submission(path, sample_path, DATASET, jobs=2)
+    with pytest.raises(InputError) as caught, use_jobs(2):
+        check_submission(path, sample_path, DATASET)
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("Received: 600 faults:")
     assert [line.split()[1] for line in lines[1:21]] == [f"{row}:" for row in range(2, 22)]
@@ -89,9 +90,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, sample_path: Path) -> None:
     for content in (path.read_bytes()[:-12], b"\x1f\x8b\x08 this is no gzip", b"img,rle_mask\na_0.jpg,\xff"):
         path.write_bytes(content)
         with pytest.raises(InputError, match="must be a whole csv"):
-            check_submission(path, sample_path, DATASET, jobs=1)
+            check_submission(path, sample_path, DATASET)
     with pytest.raises(InputError, match="must exist"):
-        check_submission(tmp_path / "none.csv", sample_path, DATASET, jobs=1)
+        check_submission(tmp_path / "none.csv", sample_path, DATASET)
 
 
 def test_a_row_a_class(tmp_path: Path) -> None:
@@ -103,17 +104,17 @@ def test_a_row_a_class(tmp_path: Path) -> None:
     )
     lines = ["img,class,rle_mask", "a.jpg,cat,1 1", "a.jpg,dog,1 1"]
     sample_path = write_csv(tmp_path / "sample.csv", lines)
-    check_submission(write_csv(tmp_path / "ok.csv", lines), sample_path, dataset, jobs=1)
+    check_submission(write_csv(tmp_path / "ok.csv", lines), sample_path, dataset)
     path = write_csv(tmp_path / "faulty.csv", [lines[0], lines[2], "a.jpg,owl,1 1"])
     with pytest.raises(InputError, match=r"row 3: a\.jpg owl is not in the sample submission\n  a\.jpg cat has no row"):
-        check_submission(path, sample_path, dataset, jobs=1)
+        check_submission(path, sample_path, dataset)
 
 
 def test_long_cells_are_read(tmp_path: Path) -> None:
     dataset = DatasetConfig(size_hw=(300, 300))
     rle = " ".join(f"{start} 1" for start in range(1, 90_000, 2))  # 300 KB; the csv module's own limit is 131,072
     sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,1 1"])
-    check_submission(write_csv(tmp_path / "long.csv", [HEADER, f"a.jpg,{rle}"]), sample_path, dataset, jobs=1)
+    check_submission(write_csv(tmp_path / "long.csv", [HEADER, f"a.jpg,{rle}"]), sample_path, dataset)
 
 
 OBJECTS = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(row="object"))
@@ -132,10 +133,10 @@ def test_a_row_an_object(tmp_path: Path, lines: list[str], message: str | None) 
     sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a_0.jpg,1 1", "a_0.jpg,2 2", "a_1.jpg,1 1"])
     path = write_csv(tmp_path / "objects.csv", [HEADER, *lines])
     if message is None:
-        check_submission(path, sample_path, OBJECTS, jobs=1)
+        check_submission(path, sample_path, OBJECTS)
         return
     with pytest.raises(InputError, match=re.escape(message)):
-        check_submission(path, sample_path, OBJECTS, jobs=1)
+        check_submission(path, sample_path, OBJECTS)
 
 
 def test_objects_of_one_mask_are_compared_across_chunks(tmp_path: Path) -> None:
@@ -144,10 +145,10 @@ def test_objects_of_one_mask_are_compared_across_chunks(tmp_path: Path) -> None:
     rows = [f"a.jpg,{2 * index + 1} 1" for index in range(600)]
     path = write_csv(tmp_path / "objects.csv", [HEADER, *rows, "a.jpg,1 1", "b.jpg,1 1"])
     with pytest.raises(InputError, match=r"1 faults:\n  a\.jpg must have objects that share no pixel"):
-        check_submission(path, sample_path, dataset, jobs=1)
+        check_submission(path, sample_path, dataset)
 
 
 def test_an_empty_mask_of_relative_starts_is_minus_one(tmp_path: Path) -> None:
     dataset = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(relative=True))
     sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,-1"])
-    check_submission(write_csv(tmp_path / "ok.csv", [HEADER, "a.jpg,-1"]), sample_path, dataset, jobs=1)
+    check_submission(write_csv(tmp_path / "ok.csv", [HEADER, "a.jpg,-1"]), sample_path, dataset)

@@ -32,6 +32,7 @@ from unets.store.runs import lock
 from unets.submission import submission
 from unets.submission.check import check_submission
 from unets.submission.submission import find_submission, write_submission
+from unets.workers.pool import use_jobs
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 
@@ -43,7 +44,7 @@ def make_ready(make_scene: MakeScene) -> MakeScene:
     def make(*, experiments: str = "a", config: dict[str, Any] | None = None, **options: Any) -> Any:
         project, dataset = make_scene(experiments=experiments, **({"num_groups": 2, "num_views": 3} | options))
         fields = {"experiments": tuple(experiments), "threshold": 0.5} | (config or {})
-        fit_ensemble(project, dataset, EnsembleConfig(**fields), jobs=1)
+        fit_ensemble(project, dataset, EnsembleConfig(**fields))
         return project, dataset
 
     return make
@@ -64,7 +65,7 @@ def test_rows_are_what_was_evaluated(make_ready: MakeScene, order: str) -> None:
         maps = {test_id: encode_map(reader.read_map(id_)) for test_id, id_ in zip(test_ids, scores.index, strict=True)}
         shutil.rmtree(project.maps_dir(name, "test"))
         write_shard(project.maps_dir(name, "test"), 0, nets=NETS, classes=dataset.classes, maps=maps.items())
-    submitted = read_submission(write_submission(project, dataset, jobs=1), dataset)
+    submitted = read_submission(write_submission(project, dataset), dataset)
     for test_id, (id_, score) in zip(test_ids, scores.items(), strict=True):
         found, truth = (decode_rle(rles[0], (64, 96), order) for rles in (submitted[test_id], masks[id_]))
         assert dice(truth, found) == pytest.approx(score, abs=5.01e-7)
@@ -74,9 +75,9 @@ def test_rows_are_what_was_evaluated(make_ready: MakeScene, order: str) -> None:
 def test_a_submission_is_of_its_ensemble_and_its_record_says_what_made_it(make_ready: MakeScene) -> None:
     project, dataset = make_ready(experiments="ab")
     config = EnsembleConfig(experiments=("a", "b"), weights=(0, 1), threshold=0.5)
-    fit_ensemble(project, dataset, config, name="ensemble_b", jobs=1)
+    fit_ensemble(project, dataset, config, name="ensemble_b")
     shutil.rmtree(project.maps_dir("a", "test"))  # not needed: its weight is 0
-    path = write_submission(project, dataset, ensemble_name="ensemble_b", jobs=1)
+    path = write_submission(project, dataset, ensemble_name="ensemble_b")
     assert path.name == "tiny_ensemble_b.csv.gz"
     record = json.loads((project.submissions_dir / "tiny_ensemble_b.json").read_text())
     ensemble = json.loads(project.ensemble_path("ensemble_b").read_text())
@@ -89,18 +90,18 @@ def test_a_submission_is_of_its_ensemble_and_its_record_says_what_made_it(make_r
     assert record["csv_sha256"] == hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
     assert (record["versions"]["numpy"], record["git_commit"]) == (np.__version__, describe_origin()["git_commit"])
     with pytest.raises(InputError, match=r"Run `unets predict --exp a`"):
-        write_submission(project, dataset, jobs=1)
+        write_submission(project, dataset)
 
 
 def test_a_row_an_object(make_ready: MakeScene) -> None:
     """The mask of each image is split into what is connected, across corners too; together they are the mask."""
     project, dataset = make_ready()
     write_maps(project, dataset, "a", speck=True)
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5), jobs=1)
-    whole = read_submission(write_submission(project, dataset, "whole", jobs=1), dataset)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5))
+    whole = read_submission(write_submission(project, dataset, "whole"), dataset)
     form = dataset.submission.model_copy(update={"row": "object"})
     dataset = dataset.model_copy(update={"submission": form})
-    path = write_submission(project, dataset, "objects", jobs=1)
+    path = write_submission(project, dataset, "objects")
     assert read_submission(path, dataset) == whole
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()[1:]
     assert len(lines) > len(whole)
@@ -115,7 +116,7 @@ def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_read
     sample_path = project.input_dir / "sample_submission.csv"
     ids = [line.split(",")[0] for line in sample_path.read_text().splitlines()[1:]]
     sample_path.write_text("rle_mask,img\n" + "".join(f"1 1,{id_}\n" for id_ in reversed(ids)))
-    lines = gzip.decompress(write_submission(project, free, jobs=1).read_bytes()).decode().splitlines()
+    lines = gzip.decompress(write_submission(project, free).read_bytes()).decode().splitlines()
     assert lines[0] == "rle_mask,img"
     assert [line.split(",")[1] for line in lines[1:]] == ids[::-1]
 
@@ -136,7 +137,7 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
 
     def write() -> tuple[bytes, list[str]]:
         made.clear()
-        return write_submission(project, dataset, jobs=1).read_bytes(), [*made]
+        return write_submission(project, dataset).read_bytes(), [*made]
 
     expected, names = write()
     assert names == ["00000.part", "00001.part", "00002.part"]
@@ -147,7 +148,7 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
     assert write() == (expected, ["00001.part"])
     monkeypatch.setattr(submission, "list_versions", lambda: {"unets": "0.0.1"})  # an upgrade
     assert write() == (expected, names)
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.3), jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.3))
     changed, redone = write()
     assert changed != expected and redone == names
 
@@ -166,6 +167,7 @@ from unets.config import load_dataset
 from unets.submission import submission
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
+from unets.workers.pool import use_jobs
 
 submission.PART_SIZE, write_part = 2, submission.write_part
 def write_slowly(*args, **fields):  # in this process, so with one job
@@ -174,7 +176,8 @@ def write_slowly(*args, **fields):  # in this process, so with one job
 submission.write_part = write_slowly
 folders = {folders}
 project = Project(competition=folders.pop("competition"), **{{name: Path(path) for name, path in folders.items()}})
-submission.write_submission(project, load_dataset(project.configs_dir), jobs={jobs})
+with use_jobs({jobs}):
+    submission.write_submission(project, load_dataset(project.configs_dir))
 """
     folder, path = project.submission_parts_dir("tiny_a"), project.submission_path("tiny_a")
     num_parts = 0
@@ -192,15 +195,15 @@ submission.write_submission(project, load_dataset(project.configs_dir), jobs={jo
     resumed = path.read_bytes()
     path.unlink()
     monkeypatch.setattr(submission, "PART_SIZE", 2)
-    assert write_submission(project, dataset, jobs=1).read_bytes() == resumed
+    assert write_submission(project, dataset).read_bytes() == resumed
 
 
 def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeScene) -> None:
     project, dataset = make_ready()
     with lock(project.submission_parts_dir("tiny_a")):
         with pytest.raises(InputError, match=rf"must be free. Received: .*process {os.getpid()} on"):
-            write_submission(project, dataset, jobs=1)
-        write_submission(project, dataset, "another", jobs=1)
+            write_submission(project, dataset)
+        write_submission(project, dataset, "another")
 
 
 @pytest.mark.parametrize("fault", ["folds", "a stranger in the sample", "a column", "no test images"])
@@ -219,10 +222,10 @@ def test_what_does_not_fit_is_refused(make_ready: MakeScene, fault: str) -> None
         message = "must have the columns"
     else:
         shutil.rmtree(project.input_dir / "test")
-        fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
+        fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)))  # out-of-fold maps are enough
         message = "must have test images for a submission"
     with pytest.raises(InputError, match=message):
-        write_submission(project, dataset, jobs=1)
+        write_submission(project, dataset)
 
 
 def test_missing_or_damaged_maps_are_named(make_ready: MakeScene) -> None:
@@ -231,11 +234,11 @@ def test_missing_or_damaged_maps_are_named(make_ready: MakeScene) -> None:
     content = last.read_bytes()
     last.unlink()
     with pytest.raises(InputError, match=r"must hold a map of test001_03.* Run `unets predict --exp a`"):
-        write_submission(project, dataset, jobs=1)
+        write_submission(project, dataset)
     last.write_bytes(content)
     flip_bit(first, 200)
-    with pytest.raises(InputError, match=r"00000\.zip must hold the whole map test000_01.png"):
-        write_submission(project, dataset, jobs=2)
+    with pytest.raises(InputError, match=r"00000\.zip must hold the whole map test000_01.png"), use_jobs(2):
+        write_submission(project, dataset)
     assert not project.submissions_dir.exists() or not list(project.submissions_dir.iterdir())
 
 
@@ -243,8 +246,8 @@ def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: Make
     project, dataset = make_ready()
     with pytest.raises(InputError, match="Run `unets submission`"):
         find_submission(project)
-    first = write_submission(project, dataset, "zzz", jobs=1)
-    newest = write_submission(project, dataset, "aaa", jobs=1)
+    first = write_submission(project, dataset, "zzz")
+    newest = write_submission(project, dataset, "aaa")
     os.utime(first, ns=(10**9, 10**9))
     assert find_submission(project) == newest
     assert find_submission(project, "zzz") == find_submission(project, str(first)) == first
@@ -253,7 +256,7 @@ def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: Make
 
 
 def test_a_submission_of_other_bytes_than_its_record_tells_is_refused(make_ready: MakeScene) -> None:
-    path = write_submission(*make_ready(), "first", jobs=1)
+    path = write_submission(*make_ready(), "first")
     path.write_bytes(gzip.compress(b"img,rle_mask\n"))
     with pytest.raises(InputError, match=r"first\.csv\.gz must be as first\.json says"):
         find_submission(Project.below(path.parents[2], "tiny"), "first")
@@ -266,20 +269,20 @@ def test_maps_of_images_that_changed_since_are_refused(make_ready: MakeScene) ->
     shutil.rmtree(folder)
     hashes = [sample.image_hash for sample in samples]
     write_shard(folder, 0, nets=NETS, classes=dataset.classes, maps=maps, images=hashes)
-    write_submission(project, dataset, jobs=1)
+    write_submission(project, dataset)
     cv2.imwrite(samples[1].image, cv2.imread(samples[1].image) + 1)
     with pytest.raises(InputError, match=r"must hold maps of the present images\. .*test000_02\.jpg, which changed"):
-        write_submission(project, dataset, jobs=1)
+        write_submission(project, dataset)
 
 
 @pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
 def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: MakeScene, classes: Any) -> None:
     project, dataset = make_ready(classes=classes, mask_format="png")
-    with_sample = read_submission(write_submission(project, dataset, "with", jobs=1), dataset)
+    with_sample = read_submission(write_submission(project, dataset, "with"), dataset)
     form = dataset.submission.model_copy(update={"sample": None})
     dataset = dataset.model_copy(update={"submission": form, "size_hw": None})
     (project.input_dir / "sample_submission.csv").unlink()
-    path = write_submission(project, dataset, "without", jobs=1)
+    path = write_submission(project, dataset, "without")
     assert read_submission(path, dataset) == with_sample
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     assert lines[0] == ("img,rle_mask" if len(classes) == 1 else "img,class,rle_mask")
@@ -287,4 +290,4 @@ def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: 
     path.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
     photos = read_manifest(project, dataset).test
     with pytest.raises(InputError, match=rf"{lines[-1].split(',')[0]}.* has no row"):
-        check_submission(path, None, dataset, images=photos, jobs=1)
+        check_submission(path, None, dataset, images=photos)

@@ -214,9 +214,9 @@ def test_checks_submission_and_screen_give_the_same_bytes(
     dataset = load_dataset(project.configs_dir)
     write_folds(project, read_manifest(project, dataset), jobs=1)
     write_maps(project, dataset, "a")
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)
-    here = write_submission(project, dataset, "here", jobs=1).read_bytes()
-    figures = screen_test(project, dataset, jobs=1).csv_path.read_bytes()
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)))
+    here = write_submission(project, dataset, "here").read_bytes()
+    figures = screen_test(project, dataset).csv_path.read_bytes()
     with use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir):
         assert write_submission(project, dataset, "there").read_bytes() == here
         assert screen_test(project, dataset).csv_path.read_bytes() == figures

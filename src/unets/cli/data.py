@@ -26,7 +26,7 @@ def import_(stage: Stage) -> None:
 
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():
-        import_data(stage.project, dataset, jobs=stage.jobs, read_all=True)
+        import_data(stage.project, dataset, read_all=True)
     stage.finish(f"{stage.project.samples_path}: a row an image", "data")
 
 
@@ -42,7 +42,7 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
     print(f"{format_count(num_train, 'training image')}{of_groups}, {format_count(len(manifest.test), 'test image')}")
     print(f"classes: {', '.join(dataset.classes)}{' (overlapping)' if dataset.overlapping else ''}")
     if dump is not None:
-        write_dump(stage.project, manifest, dump, jobs=stage.jobs)
+        write_dump(stage.project, manifest, dump)
         print(f"{dump}: classes.txt, index.csv and masks, as they are read")
     if sheet is not None:
         number = draw_ground_truth(sheet, stage.project, dataset, count)
@@ -57,7 +57,7 @@ def check(stage: Stage) -> None:
 
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():
-        report = check_data(stage.project, dataset, jobs=stage.jobs)
+        report = check_data(stage.project, dataset)
     print(to_plain(report.render()))
     if not report.is_clean:
         raise InputError(f"{stage.project.input_dir} must be free of faults. Received: {len(report.faults)}")
@@ -71,6 +71,6 @@ def split(stage: Stage) -> None:
 
     manifest = stage.manifest
     with stage.lock_models():
-        folds = write_folds(stage.project, manifest, jobs=stage.jobs)
+        folds = write_folds(stage.project, manifest)
     sizes = [list(folds.values()).count(fold) for fold in range(stage.dataset.num_folds)]
     stage.finish(f"{stage.project.folds_path}: images a fold {sizes}", "train")

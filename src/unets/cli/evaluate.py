@@ -17,12 +17,7 @@ def ensemble(stage: Stage) -> None:
 
     with stage.lock_models():
         fitted = fit_ensemble(
-            stage.project,
-            stage.dataset,
-            stage.ensemble,
-            name=stage.ensemble_name,
-            folds=stage.common_folds,
-            jobs=stage.jobs,
+            stage.project, stage.dataset, stage.ensemble, name=stage.ensemble_name, folds=stage.common_folds
         )
     print(render_contributions(stage.project, fitted))
     path = stage.project.ensemble_path(stage.ensemble_name)
@@ -62,7 +57,6 @@ def report(stage: Stage, top: int = 24) -> None:
             with_others=stage.has_all,
             ensemble_name=stage.ensemble_name,
             top=top,
-            jobs=stage.jobs,
             complete=partial(complete_commands, given=stage.given),
         )
     for note in written.notes:
@@ -78,7 +72,7 @@ def screen(stage: Stage, top: int = 60) -> None:
 
     stage.read_ensemble()  # it is the one that is asked for
     with stage.lock_models():
-        found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top, jobs=stage.jobs)
+        found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top)
     print(f"odd: {found.odd.num_odd:,} of {format_count(len(found.samples), 'test image')}")
     for note in found.notes:
         print(f"note: {note}")

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Signature, cleandoc, signature
@@ -56,11 +56,6 @@ class Stage:
     given: Mapping[str, Any]  # all options by name, as they were given
 
     @property
-    def jobs(self) -> int | None:
-        """Worker processes; None is one a core."""
-        return self.given["jobs"]  # type: ignore[no-any-return]
-
-    @property
     def root(self) -> Path:
         """The folder of configs/, results/, notebooks/, ..."""
         return self.project.configs_dir.parents[1]
@@ -77,7 +72,7 @@ class Stage:
         """All images of the data set, imported first where the data changed."""
         from unets.dataset.manifest import read_manifest
 
-        return read_manifest(self.project, self.dataset, jobs=self.jobs)
+        return read_manifest(self.project, self.dataset)
 
     @cached_property
     def folds(self) -> dict[str, int]:
@@ -179,9 +174,11 @@ class Stage:
         return lock(self.project.models_dir)
 
     def use_workers(self) -> AbstractContextManager[None]:
-        """Returns the block in which tasks go to the cluster of --cluster, if there is one."""
+        """Returns the block in which tasks go to the cluster of --cluster, or to --jobs processes."""
         if not self.given["cluster"]:
-            return nullcontext()
+            from unets.workers.pool import use_jobs
+
+            return use_jobs(self.given["jobs"])
         from unets.workers.cluster import use_cluster
 
         return use_cluster(self.given["cluster"], input_dir=self.project.input_dir, models_dir=self.project.models_dir)

@@ -58,7 +58,7 @@ def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0
         raise InputError(f"`COMPETITION` must be studio. Received: {name}")
     size_hw = (height, round(height * 1918 / 1280))  # as Carvana's
     with stage.lock_models():
-        write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, size_hw, stage.jobs)
+        write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, size_hw)
 
 
 @command("unets pipeline mine", "unets pipeline mine -e unet --fold 0", runs=True, rule=False)

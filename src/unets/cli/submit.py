@@ -19,7 +19,7 @@ def submission(stage: Stage, name: str | None = None) -> None:
         print("there are no test images: nothing to submit")
         return
     stage.read_ensemble()  # it is the one that is asked for
-    path = write_submission(stage.project, stage.dataset, name, ensemble_name=stage.ensemble_name, jobs=stage.jobs)
+    path = write_submission(stage.project, stage.dataset, name, ensemble_name=stage.ensemble_name)
     stage.finish(f"{path}: valid, ready to upload", "show")
 
 
@@ -35,7 +35,7 @@ def _find_valid(stage: Stage, submission: str | None) -> Path:
 
     path = find_submission(stage.project, submission)
     sample_path, images = check.find_reference(stage.project, stage.dataset)
-    check.check_submission(path, sample_path, stage.dataset, images=images, jobs=stage.jobs)
+    check.check_submission(path, sample_path, stage.dataset, images=images)
     return path
 
 
@@ -50,7 +50,7 @@ def score(stage: Stage, submission: str | None = None, ground_truth: Path | None
     path = find_submission(project, submission)
     ground_truth = (ground_truth or project.input_dir / "truth" / "test_masks.csv").absolute()
     images = stage.manifest.test
-    found = score_submission(path, ground_truth, dataset, images, jobs=stage.jobs)
+    found = score_submission(path, ground_truth, dataset, images)
     score = {"submission": path.name, "sha256": hash_file(path), **found.summarize()}
     write_json(project.score_path(path), score, sealed=True)
     print(f"{path}: {found.metric} {found.interval} over {format_count(len(found.ids), 'image')}")

@@ -85,7 +85,7 @@ def train(
         for tasks in tasks_of:
             list(run_tasks(partial(workers.train_on_worker, words), tasks, what="train", unit="fold", on_gpu=True))
         return
-    devices = workers.assign_devices(1 if data_parallel else stage.jobs)[: max(map(len, tasks_of))]
+    devices = workers.assign_devices(1 if data_parallel else stage.given["jobs"])[: max(map(len, tasks_of))]
     if len(devices) > 1:
         for tasks in tasks_of:
             workers.train_on_devices(tasks, devices, partial(workers.build_command, words))
@@ -129,7 +129,7 @@ def predict(stage: Stage, force: bool = False) -> None:
 
     predict_experiments(project, manifest, stage.experiments, folds=folds, use_folds=folds_of, force=force)
     for name, use_folds in folds_of.items():
-        scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.jobs)
+        scores = score_oof(project, dataset, name, folds=use_folds)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
     stage.finish(f"{project.models_dir}: probability maps of {', '.join(folds_of)}", "ensemble")
 
@@ -155,7 +155,6 @@ def pseudo_labels(stage: Stage, name: str, confidence: float = 0.9, force: bool 
         use_folds=stage.common_folds,
         confidence=confidence,
         force=force,
-        jobs=stage.jobs,
     )
     print(f"{project.pseudo_labels_dir(name)}: DataConfig(pseudo_labels={name!r}) trains on them")
 

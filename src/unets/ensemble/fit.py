@@ -31,7 +31,6 @@ def fit_ensemble(
     *,
     name: str = "ensemble",
     folds: Sequence[int] | None = None,
-    jobs: int | None = None,
 ) -> Ensemble:
     """Fits and evaluates an ensemble on its out-of-fold maps; writes its json, and a csv of each image's score.
 
@@ -49,21 +48,19 @@ def fit_ensemble(
     part_of_group = dict(zip(groups, part_of.tolist(), strict=True))
 
     def score(recipes: Sequence[Recipe]) -> Fractions:
-        return score_images(oof, lambda _: (recipes, ()), what=f"{name}: candidates", jobs=jobs)[0]
+        return score_images(oof, lambda _: (recipes, ()), what=f"{name}: candidates")[0]
 
     start = _start(config, dataset)
     is_weighed, default = config.weights == "fit" and num_members > 1, default_recipe(dataset, num_members)
     look = partial(draw_pixels, max_pixels=count_pixels(len(groups)), recipe=start) if is_weighed else None
     members = [default.change(weights=tuple(row)) for row in np.eye(num_members).tolist()]
-    scored, pixels = score_images(oof, lambda _: (members, members), what=f"{name}: members", jobs=jobs, look=look)
+    scored, pixels = score_images(oof, lambda _: (members, members), what=f"{name}: members", look=look)
     alone = metric.to_values(scored).mean(axis=-1)
     candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
     selection = select(candidates, start, part_of, groups, score, metric)
     # As it is, before any fit, without each member, and without TTA: each image by the recipe fitted without its part.
     final_of = [([one, start, *_leave_out_each(one)], [one]) for one in selection.recipes_by_part]
-    closed, _ = score_images(
-        oof, lambda sample: final_of[part_of_group[sample.group]], what=f"{name}: contributions", jobs=jobs
-    )
+    closed, _ = score_images(oof, lambda sample: final_of[part_of_group[sample.group]], what=f"{name}: contributions")
     final, started, *without, no_tta = metric.to_values(closed).mean(axis=-1).T
     means = alone.mean(axis=0)
     best = int(np.argmax(means[:num_members]))

@@ -101,7 +101,7 @@ def open_oof(
 
 
 def score_images(
-    oof: OofTask, choose: Callable[[Sample], Recipes], *, what: str, jobs: int | None, look: Look | None = None
+    oof: OofTask, choose: Callable[[Sample], Recipes], *, what: str, look: Look | None = None
 ) -> tuple[Fractions, list[Any]]:
     """Scores images in worker processes under the recipes that are chosen for each.
 
@@ -111,17 +111,12 @@ def score_images(
     chunks = in_chunks(oof.samples, _CHUNK)
     tasks = ((oof.select(chunk), list(map(choose, chunk))) for chunk in chunks)
     score = partial(_score_task, look)
-    parts = list(run_tasks(score, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"))
+    parts = list(run_tasks(score, tasks, what=what, total=len(chunks), unit="chunk"))
     return np.concatenate([part for part, _ in parts]), [one for _, found in parts for one in found]
 
 
 def score_oof(
-    project: Project,
-    dataset: DatasetConfig,
-    experiment: str,
-    *,
-    folds: Sequence[int] | None = None,
-    jobs: int | None = None,
+    project: Project, dataset: DatasetConfig, experiment: str, *, folds: Sequence[int] | None = None
 ) -> Scores:
     """Scores each out-of-fold map of an experiment at full size under the default recipe; writes `oof_scores.csv`.
 
@@ -133,9 +128,7 @@ def score_oof(
     """
     oof, metric, alone = open_oof(project, dataset, [experiment], folds), dataset.metric, default_recipe(dataset)
     look = partial(_count_pixels, alone, len(dataset.classes))
-    fractions, counts = score_images(
-        oof, lambda _: ([alone], [alone]), what=f"score {experiment}", jobs=jobs, look=look
-    )
+    fractions, counts = score_images(oof, lambda _: ([alone], [alone]), what=f"score {experiment}", look=look)
     scores: Scores = find_metric(metric).to_values(fractions).mean(axis=-1)
     path, runs = project.oof_scores_path(experiment), {fold: project.run_dir(experiment, fold) for fold in oof.folds}
     write_scores(path, oof, {metric: scores[:, 0], f"{metric}_no_tta": scores[:, 1]})

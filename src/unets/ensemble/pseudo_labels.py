@@ -50,7 +50,6 @@ def make_pseudo_labels(
     use_folds: Sequence[int],
     confidence: float = 0.9,
     force: bool = False,
-    jobs: int | None = None,
 ) -> None:
     """Makes the labels that each fold's training may use, from that fold's nets of the ensemble's members alone.
 
@@ -107,7 +106,7 @@ def make_pseudo_labels(
                 run_jobs(prediction_jobs, what=f"for {what}")
                 readers = [open_maps(job.store.folder) for job in prediction_jobs]
                 draw = partial(_draw_chunk, dataset, recipe, confidence)
-                record = _write_labels(path, draw, samples, readers, what, jobs)
+                record = _write_labels(path, draw, samples, readers, what)
                 record |= {"name": name, "fold": fold, "fingerprint": identity, **made_of}
                 write_json(record_path, record | describe_origin(), sealed=True)
             shutil.rmtree(maps_dir, ignore_errors=True)
@@ -135,7 +134,6 @@ def _write_labels(
     samples: Sequence[Sample],
     readers: Sequence[MapReader],
     what: str,
-    jobs: int | None,
 ) -> dict[str, object]:
     """Writes the zip of one fold's masks; returns what a record says of it."""
     chunks = in_chunks(samples, _CHUNK)
@@ -143,7 +141,7 @@ def _write_labels(
     confidences, num_kept = list[float](), 0
     with atomic_path(path) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for labels in run_tasks(draw, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"):
+            for labels in run_tasks(draw, tasks, what=what, total=len(chunks), unit="chunk"):
                 for id_, confidence, png in labels:
                     confidences.append(confidence)
                     if png:

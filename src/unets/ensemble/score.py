@@ -52,8 +52,6 @@ def score_submission(
     ground_truth_path: Path,
     dataset: DatasetConfig,
     images: Sequence[Sample],
-    *,
-    jobs: int | None = None,
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
 
@@ -68,7 +66,7 @@ def score_submission(
     _check_ids(submission_path, set(submitted), ground_truth_path, set(reads))
     ids = tuple(sorted(submitted))
     tasks = [(id_, submitted[id_], reads[id_]) for id_ in ids]
-    scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", jobs=jobs, unit="image"))
+    scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
     groups = tuple(known[id_].group if id_ in known else id_ for id_ in ids)
     pixels = describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes)

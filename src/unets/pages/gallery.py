@@ -115,13 +115,7 @@ def fit(full_hw: SizeHW, longest_px: int) -> SizeHW:
 
 
 def write_gallery(
-    folder: Path,
-    dataset: DatasetConfig,
-    gallery: Gallery,
-    *,
-    shown: Sequence[int],
-    large: Collection[int],
-    jobs: int | None = None,
+    folder: Path, dataset: DatasetConfig, gallery: Gallery, *, shown: Sequence[int], large: Collection[int]
 ) -> dict[str, Any]:
     """Draws images in workers and writes their files, named by their content: a page that is there stays whole.
 
@@ -134,7 +128,7 @@ def write_gallery(
     samples = [gallery.samples[number] for number in shown]
     ids = {gallery.samples[number].id for number in shown if number in large}
     function = partial(_draw, dataset, gallery.has_ground_truth, ids)
-    chunks = run_chunks(function, samples, gallery.predictions, what="pictures", jobs=jobs)
+    chunks = run_chunks(function, samples, gallery.predictions, what="pictures")
     pictures, links = {}, {}
     for number, sample, (size_hw, pairs) in zip(shown, samples, chain.from_iterable(chunks), strict=True):
         names = [hashlib.sha256(image + planes).hexdigest()[:16] for image, planes in pairs]

@@ -44,12 +44,7 @@ _STEP = 4  # of a row's and a column's pixels, one in so many counts for the cal
 
 
 def run_chunks(
-    function: Callable[[Chunk], T],
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    *,
-    what: str,
-    jobs: int | None = None,
+    function: Callable[[Chunk], T], samples: Sequence[Sample], predictions: Sequence[Prediction], *, what: str
 ) -> Iterator[T]:
     """Runs a function over images in workers, in their order; each task carries the way to its own probability maps."""
 
@@ -58,16 +53,11 @@ def run_chunks(
         return part, [prediction.select(sample.id for sample in part) for prediction in predictions]
 
     starts = range(0, len(samples), _CHUNK)
-    return run_tasks(function, map(build, starts), what=what, jobs=jobs, total=len(starts), unit="chunk")
+    return run_tasks(function, map(build, starts), what=what, total=len(starts), unit="chunk")
 
 
 def measure_all(
-    dataset: DatasetConfig,
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    *,
-    has_ground_truth: bool,
-    jobs: int | None = None,
+    dataset: DatasetConfig, samples: Sequence[Sample], predictions: Sequence[Prediction], *, has_ground_truth: bool
 ) -> tuple[pd.DataFrame, Totals | None]:
     """Measures in workers the first prediction of each image that has a mask of it.
 
@@ -75,7 +65,7 @@ def measure_all(
     there; and the sums of `count_errors` over the images that have both, None where there are none.
     """
     function = partial(_measure_chunk, dataset, has_ground_truth)
-    chunks = list(run_chunks(function, samples, predictions, what="measure", jobs=jobs))
+    chunks = list(run_chunks(function, samples, predictions, what="measure"))
     figures = pd.DataFrame([row for rows, _ in chunks for row in rows], columns=list(FIGURES), dtype=np.float64)
     return figures, _add([totals for _, totals in chunks if totals])
 

@@ -54,7 +54,6 @@ def write_report(
     with_others: bool = True,
     ensemble_name: str = "ensemble",
     top: int = 24,
-    jobs: int | None = None,
     complete: Callable[[str], str] = str,
 ) -> Report:
     """Writes the page of what was trained and evaluated so far; says on it what is missing.
@@ -71,7 +70,6 @@ def write_report(
         with_others: whether experiments count that the models folder has besides.
         ensemble_name: which ensemble it is.
         top: how many of the worst images by each score are shown at full size.
-        jobs: worker processes; None is one a core.
         complete: adds what the user works with to the commands that a note names.
 
     Raises:
@@ -101,7 +99,7 @@ def write_report(
     folder, metric = project.report_dir(ensemble_name), name_metric(dataset.metric)
     data: dict[str, Any] = {"pictures": {}, "errors": None, "images": {"id": []}}
     if scores:
-        data, more = _look_at_images(project, dataset, scores, ensemble, folder, top=top, jobs=jobs)
+        data, more = _look_at_images(project, dataset, scores, ensemble, folder, top=top)
         notes += more
     about: dict[str, Any] = {}
     if ensemble:
@@ -157,7 +155,6 @@ def _look_at_images(
     folder: Path,
     *,
     top: int,
-    jobs: int | None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Measures and draws all images that have a score; returns the page's data, and what is missing."""
     fold_of: dict[str, int | None] = pd.concat([one.table["fold"] for one in scores]).to_dict()
@@ -169,7 +166,7 @@ def _look_at_images(
         except InputError as error:
             notes.append(f"`{one.name}` has no pictures of its masks: {error}")
     # The first that has a mask of an image is measured: the ensemble, or else the best experiment.
-    measured, totals = measure_all(dataset, samples, list(predictions.values()), has_ground_truth=True, jobs=jobs)
+    measured, totals = measure_all(dataset, samples, list(predictions.values()), has_ground_truth=True)
     names, metric = list(predictions), name_metric(dataset.metric)
     ids = [sample.id for sample in samples]
     columns = [
@@ -198,7 +195,6 @@ def _look_at_images(
         ),
         shown=sorted(np.argsort(np.nanmin(values, axis=1), kind="stable")[:MAX_PICTURES].tolist()),
         large=choose_large(values, samples, top),
-        jobs=jobs,
     )
     return data | {"errors": _describe_errors(totals, dataset, ensemble, names[0]) if totals else None}, notes
 

@@ -40,12 +40,7 @@ class Screening:
 
 
 def screen_test(
-    project: Project,
-    dataset: DatasetConfig,
-    *,
-    ensemble_name: str = "ensemble",
-    top: int = 60,
-    jobs: int | None = None,
+    project: Project, dataset: DatasetConfig, *, ensemble_name: str = "ensemble", top: int = 60
 ) -> Screening:
     """Looks at every test image as the ensemble sees it; needs no ground truth.
 
@@ -64,8 +59,8 @@ def screen_test(
     predictions = _open_predictions(project, dataset, ensemble)
     for reader in predictions[0].readers:
         reader.check_samples(samples)
-    measured, _ = measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
-    train_areas = [facts.share for facts in measure_masks(project, manifest, jobs=jobs).values()]
+    measured, _ = measure_all(dataset, samples, predictions[:1], has_ground_truth=False)
+    train_areas = [facts.share for facts in measure_masks(project, manifest).values()]
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
     shown = odd.order[: min(max(odd.num_odd, top), MAX_IMAGES)].tolist()
@@ -86,7 +81,6 @@ def screen_test(
         ),
         shown=range(len(shown)),
         large=range(top),
-        jobs=jobs,
     )
     write_text(folder / TABLE, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
     notes = {

@@ -22,9 +22,7 @@ _QUALITY = 78  # gives about 100 KB a JPEG of full size, as Carvana's have
 _TABLES = ("train_masks.csv", "truth/test_masks.csv", "sample_submission.csv")
 
 
-def write_competition(
-    out: Path, num_train_cars: int, num_test_cars: int, seed: int, size_hw: tuple[int, int], jobs: int | None = None
-) -> None:
+def write_competition(out: Path, num_train_cars: int, num_test_cars: int, seed: int, size_hw: tuple[int, int]) -> None:
     """Renders the competition into a folder; a second call goes on where the first was interrupted.
 
     Of each car there are 16 images; masks of those to train on come with them, the others go to `truth/`. Equal
@@ -54,7 +52,7 @@ def write_competition(
     if is_complete and all((out / name).is_file() for name in _TABLES):
         return
     tasks = [("train" if index < num_train_cars else "test", index) for index in range(num_train_cars + num_test_cars)]
-    made = run_tasks(partial(_write_car, out, seed, size_hw), tasks, jobs=jobs, what="studio", unit="car")
+    made = run_tasks(partial(_write_car, out, seed, size_hw), tasks, what="studio", unit="car")
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for (split, _), car_rows in zip(tasks, made, strict=True):
         rows[split] += car_rows

@@ -41,12 +41,7 @@ class _Row(NamedTuple):
 
 
 def check_submission(
-    path: Path,
-    sample_path: Path | None,
-    dataset: DatasetConfig,
-    *,
-    images: Sequence[Sample] = (),
-    jobs: int | None = None,
+    path: Path, sample_path: Path | None, dataset: DatasetConfig, *, images: Sequence[Sample] = ()
 ) -> None:
     """Checks every row of a submission.
 
@@ -63,7 +58,7 @@ def check_submission(
     image_of = {} if dataset.size_hw else {image.id: image for image in images}
     chunks = _read_chunks(path, header, keys, image_of, dataset)
     total = len(keys) // _CHUNK + 1
-    found = run_tasks(partial(_check_rows, dataset), chunks, what="check", jobs=jobs, total=total, unit="chunk")
+    found = run_tasks(partial(_check_rows, dataset), chunks, what="check", total=total, unit="chunk")
     if faults := list(chain.from_iterable(found)):
         more = f"\n  ... and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
         listed = "".join(f"\n  {fault}" for fault in faults[:_MAX_FAULTS])

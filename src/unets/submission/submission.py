@@ -49,12 +49,7 @@ _Part = tuple[tuple[_Image, ...], tuple[MapReader, ...], Path, str]
 
 
 def write_submission(
-    project: Project,
-    dataset: DatasetConfig,
-    name: str | None = None,
-    *,
-    ensemble_name: str = "ensemble",
-    jobs: int | None = None,
+    project: Project, dataset: DatasetConfig, name: str | None = None, *, ensemble_name: str = "ensemble"
 ) -> Path:
     """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it; returns its path.
 
@@ -71,10 +66,10 @@ def write_submission(
     with lock(folder):
         header, rows = read_wanted(sample_path, dataset, test)
         images = list(_list_images(rows, sample_path or project.input_dir, dataset, test))
-        fingerprints = _make_parts(project, ensemble, dataset, header, images, folder, jobs)
+        fingerprints = _make_parts(project, ensemble, dataset, header, images, folder)
         with atomic_path(path) as temporary:
             sha256, num_rows = join_parts(temporary, header, folder, fingerprints)
-            check_submission(temporary, sample_path, dataset, images=test, jobs=jobs)
+            check_submission(temporary, sample_path, dataset, images=test)
         record = {
             "name": name,
             "num_rows": num_rows,
@@ -148,7 +143,6 @@ def _make_parts(
     header: Sequence[str],
     images: Sequence[_Image],
     folder: Path,
-    jobs: int | None,
 ) -> list[str]:
     """Makes the parts that are missing; returns the fingerprints of all."""
     members = open_members(project, ensemble, dataset)
@@ -178,7 +172,7 @@ def _make_parts(
         return chunks[index], readers, part_path(folder, index), fingerprints[index]
 
     write = partial(_write_rows, dataset, ensemble.recipe, header)
-    for _ in run_tasks(write, map(build, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
+    for _ in run_tasks(write, map(build, missing), what=folder.name, total=len(missing), unit="part"):
         pass
     return fingerprints
 

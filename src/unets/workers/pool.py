@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from itertools import islice
 from typing import TypeVar
@@ -20,7 +22,18 @@ from unets.workers.machine import count_cores, end_with_parent
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _LARGE_BYTES = 31 * 2**20  # just below glibc's DEFAULT_MMAP_THRESHOLD_MAX, 32 MiB
+_jobs: ContextVar[int | None] = ContextVar("jobs", default=None)
 _BLOCK = 16  # tasks a worker that may be finished before the first of them is taken
+
+
+@contextmanager
+def use_jobs(jobs: int | None) -> Iterator[None]:
+    """Sets how many processes work at the tasks of the block; None is one a core."""
+    token = _jobs.set(jobs)
+    try:
+        yield
+    finally:
+        _jobs.reset(token)
 
 
 def in_chunks(items: Sequence[Task], size: int) -> list[tuple[Task, ...]]:
@@ -47,17 +60,17 @@ def run_tasks(
 
     Workers are processes of this machine, which end with this one however it ends, or, within
     `unets.workers.cluster.use_cluster`, those of a cluster; with `threads` always threads of this process: for cv2's
-    work on arrays that are shared. There are as many as `jobs` says; None is one a core, 1 runs in this process, a
-    cluster has its own number. With `on_gpu` tasks train or predict: of a cluster, workers that have a GPU take them,
-    one at a time. The progress bar says `what`, and calls a task `unit`; `total` is how many there are, where `tasks`
-    has no length.
+    work on arrays that are shared. There are as many as `jobs` says, else the `use_jobs` around the caller, else one a
+    core; 1 runs in this process, a cluster has its own number. With `on_gpu` tasks train or predict: of a cluster,
+    workers that have a GPU take them, one at a time. The progress bar says `what`, and calls a task `unit`; `total` is
+    how many there are, where `tasks` has no length.
     """
     total = len(tasks) if isinstance(tasks, Sized) else total
     cluster = None if threads else find_cluster()
     if cluster is not None:
         results = cluster.run(partial(_run_task, function, None), tasks, what=what, on_gpu=on_gpu)
     else:
-        jobs = jobs or count_cores()
+        jobs = jobs or _jobs.get() or count_cores()
         jobs = jobs if total is None else min(jobs, max(total, 1))
         results = _run_blocks(function, tasks, jobs, threads)
     return show_progress(results, what=what, total=total, unit=unit)

@@ -96,7 +96,7 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project
         "import sys; from pathlib import Path; import unets\n"
         "from unets.submission.kaggle.kernel import predict_offline\n"
         f"assert unets.__file__.startswith({str(site)!r})\n"
-        "print(predict_offline(*map(Path, sys.argv[1:]), 'tiny', jobs=1))"
+        "print(predict_offline(*map(Path, sys.argv[1:]), 'tiny'))"
     )
     arguments = [str(attached), str(predicted.input_dir), str(work)]
     libraries = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
@@ -127,7 +127,7 @@ def test_a_folder_that_lacks_something_is_told(
     path = attached / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
-        predict_offline(attached, predicted.input_dir, tmp_path / "working", "tiny", jobs=1)
+        predict_offline(attached, predicted.input_dir, tmp_path / "working", "tiny")
     assert not (tmp_path / "working" / "submission.csv").exists()
 
 

@@ -56,13 +56,7 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
 
 
 def predict_offline(
-    bundle_dir: Path,
-    input_dir: Path,
-    work_dir: Path,
-    competition: str,
-    *,
-    ensemble_name: str = "ensemble",
-    jobs: int | None = None,
+    bundle_dir: Path, input_dir: Path, work_dir: Path, competition: str, *, ensemble_name: str = "ensemble"
 ) -> Path:
     """Predicts the test images with an ensemble's nets and writes the submission; goes on where it was stopped.
 
@@ -88,7 +82,7 @@ def predict_offline(
     test_only = replace(read_manifest(work, dataset), train=())
     experiments = {name: load_experiment(bundle.configs_dir, name) for name in use_folds}
     predict_experiments(work, test_only, experiments, folds={}, use_folds=use_folds)
-    packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name, jobs=jobs)
+    packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name)
     path = work_dir / "submission.csv"
     with atomic_path(path) as temporary, gzip.open(packed) as source, temporary.open("wb") as target:
         shutil.copyfileobj(source, target)
