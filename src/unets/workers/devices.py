@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,9 +77,8 @@ def assign_devices(jobs: int | None) -> list[Device]:
     # Not two on one: TensorFlow's first process takes all of a GPU's memory.
     number = min(jobs or len(gpus), len(gpus)) if gpus else min(jobs or 1, count_cores())
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    ends = (
-        [len(cores) * part // number for part in range(number + 1)] if 1 < number <= len(cores) else [0] * (number + 1)
-    )
+    cores = cores if 1 < number <= len(cores) else []
+    ends = [len(cores) * part // number for part in range(number + 1)]
     return [
         Device(environment={_GPUS: gpus[index]} if gpus else {}, cores=frozenset(cores[ends[index] : ends[index + 1]]))
         for index in range(number)
@@ -103,7 +102,8 @@ def train_on_devices(
         for child in list(running.values()):
             _stop(child)
 
-    def train(task: Task, device: Device) -> None:
+    def train(task: Task) -> None:
+        device = free.get()  # there is one: no more tasks are under way than devices
         try:
             with _start(build_command(task), device) as child:  # closes its pipes
                 running[task] = child
@@ -113,21 +113,15 @@ def train_on_devices(
             del running[task]
             if child.returncode and not failed:
                 fail(_explain(task, child.returncode, last_error, list(running)))
+        except BaseException:
+            fail("stopped")
+            raise
         finally:
             free.put(device)
 
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
-            futures = []
-            for task in tasks:
-                device = free.get()
-                if failed:
-                    break
-                futures.append(pool.submit(train, task, device))
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
-                if future.done():
-                    future.result()
+            list(pool.map(lambda task: None if failed else train(task), tasks))
         except BaseException:
             fail("stopped")
             raise
