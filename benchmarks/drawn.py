@@ -27,7 +27,7 @@ def try_set(input_dir: Path, judge: Path) -> tuple[str, str]:
         project = Project.below(Path(folder), "mine", input_dir=input_dir)
         try:
             scaffold = write_scaffold(project)
-            write_dump(project, read_manifest(project, scaffold.dataset, jobs=1), Path(folder) / "dump", jobs=1)
+            write_dump(project, read_manifest(project, scaffold.dataset), Path(folder) / "dump")
         except InputError as error:
             return "refused", str(error).replace(f"{input_dir}/", "").split("\n")[0]
         words = [sys.executable, judge, Path(folder) / "dump", input_dir.with_suffix(".npz")]

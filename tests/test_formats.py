@@ -30,8 +30,8 @@ def test_masks_are_those_that_were_drawn_and_the_submission_is_declared(name: st
         about.rle_column,
         about.class_column,
     )
-    assert check_data(project, dataset, jobs=1).is_clean  # its sample submission too, where there is one
-    manifest = read_manifest(project, dataset, jobs=1)
+    assert check_data(project, dataset).is_clean  # its sample submission too, where there is one
+    manifest = read_manifest(project, dataset)
     assert [Path(sample.id).stem for sample in manifest.test] == [drawing.id for drawing in about.test]
     truth = about.read_truth(about.train)
     assert {Path(sample.id).stem for sample in manifest.train} == truth.keys()

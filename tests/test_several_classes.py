@@ -41,7 +41,7 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
     project = make_competition(classes=CLASSES, mask_format="png", order="column", size_hw=(64, 96))
     dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})  # sizes from the photos' headers
     manifest = read_manifest(project, dataset)
-    folds = write_folds(project, manifest, jobs=1)
+    folds = write_folds(project, manifest)
     train_experiment(
         project,
         manifest,

@@ -148,7 +148,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
     project = write_competition(root, configs=configs, num_groups=4, kaggle="tiny-masks")
     dataset = load_dataset(project.configs_dir)
     manifest = read_manifest(project, dataset)
-    folds = write_folds(project, manifest, jobs=1)
+    folds = write_folds(project, manifest)
     for name, experiment in EXPERIMENTS.items():
         for fold in (0, 1):
             keras.utils.set_random_seed(fold + 10 * len(name))
@@ -173,7 +173,7 @@ def make_scene(make_competition: Callable[..., Project]) -> Callable[..., tuple[
     def make(*, experiments: Iterable[str] = ("a",), **options: Any) -> tuple[Project, DatasetConfig]:
         project = make_competition(**options)
         dataset = load_dataset(project.configs_dir)
-        write_folds(project, read_manifest(project, dataset), jobs=1)
+        write_folds(project, read_manifest(project, dataset))
         for seed, experiment in enumerate(experiments):
             write_maps(project, dataset, experiment, seed=seed)
         return project, dataset

@@ -23,6 +23,7 @@ from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import import_data, read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.workers.pool import use_jobs
 
 TWO = DatasetConfig(
     classes=("sky", "road"),
@@ -96,7 +97,8 @@ def test_weights_of_samples(make_competition: Callable[..., Project]) -> None:
     import_data(project, dataset)
     samples = read_manifest(project, dataset).train
     # none, car, bus each 1 of 4 images or 2 of 4: 1, 1/2, 1/2, 1/2
-    weights = weigh_samples(samples, dataset, "class", jobs=2)
+    with use_jobs(2):
+        weights = weigh_samples(samples, dataset, "class")
     np.testing.assert_allclose(weights, np.array([1, 1 / 2, 1 / 2, 1 / 2]) / 2.5)  # type: ignore[arg-type]
     weights = weigh_samples(samples[1:], dataset, "group")
     np.testing.assert_allclose(weights, [1 / 2, 1 / 4, 1 / 4])  # type: ignore[arg-type]

@@ -17,12 +17,13 @@ from unets.dataset.checks import MAX_FAULTS_PRINTED, CheckReport, check_data
 from unets.dataset.manifest import import_data, read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.workers.pool import use_jobs
 
 MakeCompetition = Callable[..., Project]
 
 
-def check(project: Project, jobs: int = 1) -> CheckReport:
-    return check_data(project, load_dataset(project.configs_dir), jobs=jobs)
+def check(project: Project) -> CheckReport:
+    return check_data(project, load_dataset(project.configs_dir))
 
 
 def check_one_fault(project: Project, *parts: str) -> None:
@@ -42,7 +43,8 @@ def test_clean_in_several_processes(
     make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch, mask_format: str, jobs: int
 ) -> None:
     monkeypatch.setattr(unets.dataset.checks, "CHUNK_SIZE", 5)
-    report = check(make_competition(num_groups=3, mask_format=mask_format), jobs=jobs)
+    with use_jobs(jobs):
+        report = check(make_competition(num_groups=3, mask_format=mask_format))
     assert report.is_clean and report.notes == ()
     # 3 groups x 4 views, 2 test groups x 4 views
     assert report.render() == "12 training and 8 test images: 0 faults"
@@ -161,9 +163,9 @@ def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) 
 def test_a_changed_declaration_is_checked_again(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     dataset = load_dataset(project.configs_dir)
-    check_data(project, dataset, jobs=1)
-    assert check_data(project, dataset.model_copy(update={"num_folds": 3}), jobs=1).num_skipped == 16
-    report = check_data(project, dataset.model_copy(update={"size_hw": (64, 95)}), jobs=1)
+    check_data(project, dataset)
+    assert check_data(project, dataset.model_copy(update={"num_folds": 3})).num_skipped == 16
+    report = check_data(project, dataset.model_copy(update={"size_hw": (64, 95)}))
     assert report.num_skipped == 0 and len(report.faults) == 16
 
 
@@ -211,7 +213,7 @@ def test_images_of_16_bits_need_a_range(make_competition: Callable[..., Project]
     Image.fromarray(np.array(Image.open(image)).astype(np.uint16) * 100).save(image)
     check_one_fault(project, "car000_01.png must have 8 bits, or `value_range` say", "Received: uint16")
     dataset = load_dataset(project.configs_dir).model_copy(update={"value_range": (0, 25500)})
-    assert check_data(project, dataset, jobs=1).is_clean
+    assert check_data(project, dataset).is_clean
 
 
 def test_images_that_cannot_be_read_at_all_are_named(make_competition: MakeCompetition) -> None:
@@ -252,7 +254,7 @@ def test_a_mask_that_changed_behind_the_table_is_named(make_competition: MakeCom
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(InputError, match=r"car000_01_mask\.bmp must be as it was imported\. .* Run `unets import`"):
         read_mask(sample)
-    import_data(project, dataset, jobs=1, read_all=True)
+    import_data(project, dataset, read_all=True)
     assert (read_mask(read_manifest(project, dataset).train[0]) != mask).sum() == 1
 
 
@@ -269,6 +271,6 @@ def test_rows_of_objects_in_joined_csv_are_noted(tmp_path: Path) -> None:
     fields = {"classes": ("cell",), "size_hw": (8, 8), "channels": "grey"}
     for row, count in {"image": 1, "object": 0}.items():
         dataset = DatasetConfig(source=source, submission=SubmissionConfig(row=row, sample=None, **form), **fields)
-        report = check_data(project, dataset, jobs=1)
+        report = check_data(project, dataset)
         assert report.is_clean
         assert len([note for note in report.notes if "several rows of an image (1 further ones)" in note]) == count

@@ -22,7 +22,7 @@ def test_a_dump_holds_every_image_with_its_mask(
     project = make_competition(num_groups=2, num_test_groups=1, num_views=3, classes=classes)
     manifest = read_manifest(project, load_dataset(project.configs_dir))
     out = project.models_dir / "dump"
-    write_dump(project, manifest, out, jobs=1)
+    write_dump(project, manifest, out)
     assert (out / "classes.txt").read_text().split() == list(classes)
     with (out / "index.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -34,6 +34,6 @@ def test_a_dump_holds_every_image_with_its_mask(
         assert project.input_dir / row["image"] == sample.image_path
         np.testing.assert_array_equal(np.asarray(Image.open(out / row["mask"])), read_mask(sample))
     assert all(row["mask"] == "" for row in rows if row["split"] == "test")
-    write_dump(project, manifest, out, jobs=1)  # over the earlier one
+    write_dump(project, manifest, out)  # over the earlier one
     with pytest.raises(InputError, match="`--dump` must be a folder that is missing or empty"):
-        write_dump(project, manifest, project.input_dir, jobs=1)
+        write_dump(project, manifest, project.input_dir)

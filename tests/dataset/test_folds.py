@@ -126,12 +126,12 @@ def test_a_file_is_written_once_and_then_kept_in_any_dialect(make_competition: M
 def test_what_masks_hold_from_masks_or_from_the_record(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=4)
     manifest = load(project)
-    facts = measure_masks(project, manifest, jobs=1)
+    facts = measure_masks(project, manifest)
     assert facts == {sample.id: (float(read_mask(sample).mean()), (0,)) for sample in manifest.train}
-    check_data(project, manifest.dataset, jobs=1)
+    check_data(project, manifest.dataset)
     for sample in manifest.train:
         sample.mask_paths[0].write_bytes(b"the record is used")
-    assert measure_masks(project, manifest, jobs=1) == facts
+    assert measure_masks(project, manifest) == facts
 
 
 GOOD = [f"car00{group}_0{view},car00{group},{group % 2}" for group in range(2) for view in (1, 2)]

@@ -23,7 +23,7 @@ DRAWN = {"source": {"values": (9,)}}  # no class indices: masks are drawn at imp
 
 def load(project: Project, **fields: object) -> Manifest:
     dataset = load_dataset(project.configs_dir)
-    return read_manifest(project, DatasetConfig(**(dataset.model_dump() | fields)), jobs=1)
+    return read_manifest(project, DatasetConfig(**(dataset.model_dump() | fields)))
 
 
 def load_source(project: Project, **source: object) -> Manifest:

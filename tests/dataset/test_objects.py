@@ -81,7 +81,7 @@ def test_objects_that_touch_are_two_where_the_source_tells_them_apart(
     scaffold = write_scaffold(project)
     assert scaffold.dataset.metric == "ap"
     assert not any("do not tell objects apart" in question.text for question in scaffold.questions)
-    sample = read_manifest(project, scaffold.dataset, jobs=1).train[0]
+    sample = read_manifest(project, scaffold.dataset).train[0]
     np.testing.assert_array_equal(read_mask(sample), mask)
     objects = read_objects(sample)
     assert objects is not None
@@ -94,10 +94,10 @@ def test_objects_that_touch_are_two_where_the_source_tells_them_apart(
     def list_notes(row: str) -> str:
         submission = scaffold.dataset.submission.model_copy(update={"row": row})
         dataset = scaffold.dataset.model_copy(update={"submission": submission})
-        return "; ".join(check_data(project, dataset, jobs=1).notes)
+        return "; ".join(check_data(project, dataset).notes)
 
     assert ("`submission.row` must be 'object'" in list_notes("image")) == (write is write_rows)
     assert "submission.row" not in list_notes("object")
     # of another metric they are not drawn
     other = scaffold.dataset.model_copy(update={"metric": "dice"})
-    assert read_objects(read_manifest(project, other, jobs=1).train[0]) is None
+    assert read_objects(read_manifest(project, other).train[0]) is None

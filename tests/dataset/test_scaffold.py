@@ -37,7 +37,7 @@ def test_what_is_written_loads_and_becomes_a_manifest(project: Project, drawing:
     dataset = load_dataset(project.configs_dir)
     assert dataset == scaffold.dataset
     assert not find_faults(drawing, read_source(project, dataset))
-    manifest = read_manifest(project, dataset, jobs=1)
+    manifest = read_manifest(project, dataset)
     for sample in manifest.train:
         right = drawing.train[str(sample.image_path.relative_to(drawing.root))]
         assert np.array_equal(read_mask(sample), right)
@@ -112,7 +112,7 @@ def test_a_sample_beside_masks_tells_the_form_of_a_submission(
     assert any("do not tell objects apart" in question.text for question in scaffold.questions) == (
         submission.row == "object"
     )
-    assert check_data(project, load_dataset(project.configs_dir), jobs=1).is_clean
+    assert check_data(project, load_dataset(project.configs_dir)).is_clean
 
 
 def test_a_sample_that_cannot_be_followed_is_a_question(project: Project, drawing: Drawing) -> None:
@@ -165,10 +165,10 @@ def test_masks_of_half_the_size_are_refused_until_the_user_agrees(project: Proje
     assert question.text.startswith("4 of 4 masks have another size") and question.choices[0].startswith("True")
     refused = r"4 of 4 that have not: images/0.png \(48 x 72, its mask 24 x 36\).*source.stretch_masks=True"
     with pytest.raises(InputError, match=refused):
-        read_manifest(project, scaffold.dataset, jobs=1)
+        read_manifest(project, scaffold.dataset)
     path = project.configs_dir / "dataset.py"
     path.write_text(path.read_text().replace("source=MasksSource(", "source=MasksSource(stretch_masks=True, "))
-    for sample in read_manifest(project, load_dataset(project.configs_dir), jobs=1).train:
+    for sample in read_manifest(project, load_dataset(project.configs_dir)).train:
         assert read_mask(sample).shape == (48, 72)
 
 

@@ -83,7 +83,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     project = write_competition(tmp_path_factory.mktemp("labels"), num_groups=4)
     dataset = load_dataset(project.configs_dir)
     manifest = read_manifest(project, dataset)
-    write_folds(project, manifest, jobs=1)
+    write_folds(project, manifest)
     config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
     for seed, (name, value) in enumerate({"unet_a": EXPERIMENT, "unet_b": EXPERIMENT, "ensemble": config}.items()):
         variable = "ENSEMBLE" if name == "ensemble" else "EXPERIMENT"

@@ -86,7 +86,7 @@ def read_import(tmp_path: Path) -> Callable[[Path], dict[str, list[Any]]]:
         write_scaffold(project, force=True)
         dataset = load_dataset(project.configs_dir)
         found = {}
-        for sample in read_manifest(project, dataset, jobs=1).train:
+        for sample in read_manifest(project, dataset).train:
             mask = read_mask(sample)
             found[sample.image_path.stem] = [pick_class(mask, index) for index in range(len(dataset.classes))]
         return found

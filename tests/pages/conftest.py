@@ -43,7 +43,7 @@ def leave_trained(
 ) -> Trained:
     """Leaves what the stages would, from folds to ensemble; `spoil` adds levels to the maps of the first experiment."""
     names, dataset = tuple(experiments), load_dataset(project.configs_dir)
-    write_folds(project, read_manifest(project, dataset), jobs=1)
+    write_folds(project, read_manifest(project, dataset))
     for seed, name in enumerate(names):
         folds = (folds_of or {}).get(name, (0, 1))
         write_config(project, name, ExperimentConfig())

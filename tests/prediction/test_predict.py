@@ -85,7 +85,7 @@ class Scene:
 def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
     project = write_competition(tmp_path_factory.mktemp("predict"))
     manifest = read_manifest(project, load_dataset(project.configs_dir))
-    return Scene(project=project, manifest=manifest, folds=write_folds(project, manifest, jobs=1))
+    return Scene(project=project, manifest=manifest, folds=write_folds(project, manifest))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[
     return Scene(
         project=project,
         manifest=manifest,
-        folds=write_folds(project, manifest, jobs=1),
+        folds=write_folds(project, manifest),
         folds_hash=hash_folds(project.folds_path),
         reader=open_reader(manifest.train, dataset, SIZE_HW, "ram", project.cache_dir),
     )

@@ -79,7 +79,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 ) -> None:
     project = make_competition(num_groups=4, num_views=2, image_format="png")
     manifest = read_manifest(project, load_dataset(project.configs_dir))
-    folds = write_folds(project, manifest, jobs=1)
+    folds = write_folds(project, manifest)
     arguments: dict[str, Any] = {"folds": folds, "folds_hash": hash_folds(project.folds_path)}
     experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
     fed: list[tuple[Batches, Batches]] = []

@@ -82,7 +82,7 @@ def start(tmp_path: Path, write_competition: Callable[..., Project]) -> Callable
     def start(backend: str) -> Trainer:
         project = write_competition(tmp_path, image_format="png")
         dataset = load_dataset(project.configs_dir)
-        write_folds(project, read_manifest(project, dataset), jobs=1)
+        write_folds(project, read_manifest(project, dataset))
         return Trainer(project, backend)
 
     return start

@@ -212,7 +212,7 @@ def test_checks_submission_and_screen_give_the_same_bytes(
     assert project.checked_path.read_bytes() == checked
 
     dataset = load_dataset(project.configs_dir)
-    write_folds(project, read_manifest(project, dataset), jobs=1)
+    write_folds(project, read_manifest(project, dataset))
     write_maps(project, dataset, "a")
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)))
     here = write_submission(project, dataset, "here").read_bytes()

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from unets.errors import InputError
-from unets.workers.pool import map_ahead, run_tasks
+from unets.workers.pool import map_ahead, run_tasks, use_jobs
 
 
 def square(number: int) -> int:
@@ -20,16 +20,18 @@ def square(number: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_in_the_order_of_the_tasks_and_the_first_error_ends_it(jobs: int) -> None:
-    assert list(run_tasks(square, range(40), what="square", jobs=jobs)) == [number * number for number in range(40)]
-    assert list(run_tasks(square, [], what="square", jobs=jobs)) == []
-    with pytest.raises(ValueError, match="negative"):
-        list(run_tasks(square, [1, -1, 2], what="square", jobs=jobs))
+    with use_jobs(jobs):
+        assert list(run_tasks(square, range(40), what="square")) == [number * number for number in range(40)]
+        assert list(run_tasks(square, [], what="square")) == []
+        with pytest.raises(ValueError, match="negative"):
+            list(run_tasks(square, [1, -1, 2], what="square"))
 
 
 def test_tasks_are_drawn_no_further_than_a_block_ahead() -> None:
     drawn = list[int]()
     tasks = (drawn.append(number) or number for number in range(1000))
-    results = run_tasks(square, tasks, what="square", jobs=2, total=1000)
+    with use_jobs(2):
+        results = run_tasks(square, tasks, what="square", total=1000)
     assert next(results) == 0
     assert len(drawn) == 32  # 16 a worker
     assert [next(results) for _ in range(40)][-1] == 40 * 40
@@ -47,11 +49,12 @@ def test_map_ahead_keeps_its_bound(workers: int, ahead: int) -> None:
 
 PARENT = """
 import os, time
-from unets.workers.pool import run_tasks
+from unets.workers.pool import run_tasks, use_jobs
 def note(number):
     print(os.getpid(), flush=True)
     time.sleep(600)
-list(run_tasks(note, range(2), what="note", jobs=2))
+with use_jobs(2):
+    list(run_tasks(note, range(2), what="note"))
 """
 
 
@@ -73,5 +76,6 @@ def _die(number: int) -> None:
 
 
 def test_a_killed_worker_is_one_error() -> None:
-    with pytest.raises(InputError, match=r"All worker processes must live .* one that was killed.*Fewer --jobs"):
-        list(run_tasks(_die, range(4), what="die", jobs=2))
+    words = r"All worker processes must live .* one that was killed.*Fewer --jobs"
+    with pytest.raises(InputError, match=words), use_jobs(2):
+        list(run_tasks(_die, range(4), what="die"))

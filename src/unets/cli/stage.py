@@ -178,7 +178,8 @@ class Stage:
         if not self.given["cluster"]:
             from unets.workers.pool import use_jobs
 
-            return use_jobs(self.given["jobs"])
+            # Of a training they are folds at a time, each of which reads with all the cores that it has.
+            return use_jobs(None if self.name == "train" else self.given["jobs"])
         from unets.workers.cluster import use_cluster
 
         return use_cluster(self.given["cluster"], input_dir=self.project.input_dir, models_dir=self.project.models_dir)

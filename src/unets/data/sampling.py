@@ -18,12 +18,10 @@ def weigh_samples(
     samples: Sequence[Sample],
     dataset: DatasetConfig,
     balance: Literal["none", "group", "class"],
-    *,
-    jobs: int | None = None,
 ) -> Weights | None:
     """Weighs the images that a net is trained on, without those held out, for `Batches(draw_weights=)`.
 
-    `balance` "group" draws every group equally often; "class": see `weigh_classes`; `jobs` threads read masks for it.
+    `balance` "group" draws every group equally often; "class": see `weigh_classes`.
 
     Returns:
         float64 (samples), summing to 1. None where every image weighs the same: each is then seen once an epoch, where
@@ -40,7 +38,6 @@ def weigh_samples(
             lambda sample: find_classes_in(read_mask(sample), num_classes),
             samples,
             what="classes",
-            jobs=jobs,
             unit="mask",
             threads=True,
         )

@@ -93,14 +93,14 @@ class CheckReport:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> CheckReport:
-    """Checks all files of a data set against dataset.py and each other, in one pass, by `jobs` processes.
+def check_data(project: Project, dataset: DatasetConfig) -> CheckReport:
+    """Checks all files of a data set against dataset.py and each other, in one pass.
 
     Writes `project.checked_path`, and `project.faults_path` where there are many faults. Raises as `read_manifest`.
     """
-    manifest = read_manifest(project, dataset, jobs=jobs)
+    manifest = read_manifest(project, dataset)
     faults = _compare_sample_submission(manifest, project)
-    records, num_skipped, image_faults = _check_images(manifest, project, jobs)
+    records, num_skipped, image_faults = _check_images(manifest, project)
     faults += image_faults
     project.faults_path.unlink(missing_ok=True)
     if len(faults) > MAX_FAULTS_PRINTED:
@@ -160,7 +160,7 @@ def _compare_sample_submission(manifest: Manifest, project: Project) -> list[str
     return faults
 
 
-def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tuple[list[CheckedImage], int, list[str]]:
+def _check_images(manifest: Manifest, project: Project) -> tuple[list[CheckedImage], int, list[str]]:
     """Checks what is not on record; returns (records of all that is whole, number taken from the record, faults)."""
     stamps, faults = _stamp_samples(manifest), list[str]()
     known = _read_records(project, stamps)
@@ -169,7 +169,7 @@ def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tup
     todo = [(split, sample, stamps[sample.id]) for split, sample in samples if sample.id not in known]
     chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     check_chunk = partial(_check_chunk, dataset=manifest.dataset)
-    for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", jobs=jobs, unit="chunk"):
+    for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", unit="chunk"):
         faults += chunk_faults
         for record in records:  # at once: a kill loses the chunks at work, not those done
             known[record.id] = record

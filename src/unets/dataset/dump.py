@@ -21,7 +21,7 @@ from unets.store.runs import write_csv
 from unets.workers.pool import run_tasks
 
 
-def write_dump(project: Project, manifest: Manifest, out: Path, *, jobs: int | None = None) -> None:
+def write_dump(project: Project, manifest: Manifest, out: Path) -> None:
     """Writes a dump of all images and masks; raises InputError where the folder `out` holds something else."""
     if out.is_dir() and any(out.iterdir()) and not (out / "index.csv").exists():
         raise InputError(f"`--dump` must be a folder that is missing or empty. Received: {out}")
@@ -29,7 +29,7 @@ def write_dump(project: Project, manifest: Manifest, out: Path, *, jobs: int | N
     (out / "classes.txt").write_text("\n".join(manifest.dataset.classes) + "\n", encoding="utf-8")
     # Numbered: ids of folders hold characters that names of files cannot.
     tasks = ((sample, f"masks/{index:06d}", out.absolute()) for index, sample in enumerate(manifest.train))
-    written = run_tasks(_write_mask, tasks, what="dump", jobs=jobs, total=len(manifest.train), unit="mask")
+    written = run_tasks(_write_mask, tasks, what="dump", total=len(manifest.train), unit="mask")
     listed = [("train", sample, names) for sample, names in zip(manifest.train, written, strict=True)]
     listed += [("test", sample, "") for sample in manifest.test]
     rows = ((split, s.id, os.path.relpath(s.image, project.input_dir), names) for split, s, names in listed)

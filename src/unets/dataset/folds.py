@@ -88,12 +88,12 @@ def _number_folds(
     return {group: order.index(fold) for group, fold in folds.items()}
 
 
-def measure_masks(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, MaskFacts]:
+def measure_masks(project: Project, manifest: Manifest) -> dict[str, MaskFacts]:
     """Tells what the mask of each training image holds, from the record of `unets check` or the masks."""
     known = read_checked_masks(project, manifest)
     unread = [sample for sample in manifest.train if sample.id not in known]
     measure = partial(_measure_mask, len(manifest.dataset.classes))
-    measured = run_tasks(measure, unread, what="masks", jobs=jobs, unit="mask")
+    measured = run_tasks(measure, unread, what="masks", unit="mask")
     return known | dict(zip((sample.id for sample in unread), measured, strict=True))
 
 
@@ -101,7 +101,7 @@ def _measure_mask(num_classes: int, sample: Sample) -> MaskFacts:
     return MaskFacts.of(read_mask(sample), num_classes)
 
 
-def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, int]:
+def write_folds(project: Project, manifest: Manifest) -> dict[str, int]:
     """Splits the training groups into folds and writes the fold file; a file that is there is checked and kept.
 
     Returns the fold of each training id. Raises InputError where there are too few groups, and as `read_folds`.
@@ -110,7 +110,7 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
     if path.exists():
         logger.info("%s is there already: checked and kept", path)
         return read_folds(path, manifest)
-    facts, shares_of = measure_masks(project, manifest, jobs=jobs), defaultdict[str, list[float]](list)
+    facts, shares_of = measure_masks(project, manifest), defaultdict[str, list[float]](list)
     for sample in manifest.train:
         shares_of[sample.group].append(facts[sample.id].share)
     areas = {group: fmean(own) for group, own in shares_of.items()}

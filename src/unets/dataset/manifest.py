@@ -79,13 +79,13 @@ class Manifest:
         return fingerprint(samples=[(s.id, s.image_hash, s.mask_hash) for s in self.train])
 
 
-def read_manifest(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> Manifest:
+def read_manifest(project: Project, dataset: DatasetConfig) -> Manifest:
     """Reads the tables of the import, which is made first where INPUT changed since; raises as `import_data`."""
     if not _is_current(project, dataset):
         project.models_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(project.models_dir / ".import.lock"):  # processes wait for each other
             if not _is_current(project, dataset):
-                import_data(project, dataset, jobs=jobs)
+                import_data(project, dataset)
     kind, samples = find_kind(dataset), {"train": list[Sample](), "test": list[Sample]()}
     with naming(project.account_path, "name each image and mask of samples.csv", remedy=_REMEDY):
         hashes = {name: digest for name, _, digest, _ in read_table(project.account_path, FILE_COLUMNS)}
@@ -112,10 +112,10 @@ def read_manifest(project: Project, dataset: DatasetConfig, *, jobs: int | None 
     return Manifest(dataset=dataset, train=tuple(samples["train"]), test=tuple(samples["test"]))
 
 
-def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None, read_all: bool = False) -> None:
+def import_data(project: Project, dataset: DatasetConfig, *, read_all: bool = False) -> None:
     """Reads INPUT by the importer of `dataset.source` and writes the tables; draws masks that are not canonical.
 
-    `jobs` worker processes, None is one a core; `read_all` reads files whose size and time are as before, too.
+    `read_all` reads files whose size and time are as before, too.
 
     Raises:
         InputError: the data set contradicts `dataset`, or a mask cannot be drawn.
@@ -126,10 +126,10 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     if not read_all:
         with suppress(InputError):  # a damaged table, which is made again: nothing in it is known
             known = {name: (digest, stamp) for name, _, digest, stamp in read_table(project.account_path, FILE_COLUMNS)}
-    drawn = _draw_masks(project, imported, dataset.counts_objects, fingerprint(**state), jobs)
+    drawn = _draw_masks(project, imported, dataset.counts_objects, fingerprint(**state))
     samples = [(sample, drawn.get(sample.id, sample.mask)) for sample in imported.samples]
     names = sorted({name for sample, masks in samples for name in (sample.image, *masks)})
-    identities = _identify(project, names, known, jobs)
+    identities = _identify(project, names, known)
     rows = ((s.id, s.split, s.image, SEPARATOR.join(masks), s.group or s.id, s.view) for s, masks in samples)
     write_csv(project.samples_path, SAMPLE_COLUMNS, rows)
     account = dict.fromkeys(names, "drawn mask") | imported.account
@@ -219,13 +219,11 @@ def _is_current(project: Project, dataset: DatasetConfig) -> bool:
     return False
 
 
-def _identify(
-    project: Project, names: Sequence[str], known: Mapping[str, _Identity], jobs: int | None
-) -> dict[str, _Identity]:
+def _identify(project: Project, names: Sequence[str], known: Mapping[str, _Identity]) -> dict[str, _Identity]:
     """Returns (hash, stamp) of each file; reads those whose stamp is not as it was."""
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     tasks = ([(str(_find_path(project, name)), known.get(name, ("", ""))) for name in chunk] for chunk in chunks)
-    found = run_tasks(_identify_files, tasks, what="hash", jobs=jobs, total=len(chunks), unit="chunk", threads=True)
+    found = run_tasks(_identify_files, tasks, what="hash", total=len(chunks), unit="chunk", threads=True)
     return dict(zip(names, (identity for identities in found for identity in identities), strict=True))
 
 
@@ -240,9 +238,7 @@ def _identify_files(files: Sequence[tuple[str, _Identity]]) -> list[_Identity]:
     return identities
 
 
-def _draw_masks(
-    project: Project, imported: Import, counts_objects: bool, key: str, jobs: int | None
-) -> dict[str, tuple[str, ...]]:
+def _draw_masks(project: Project, imported: Import, counts_objects: bool, key: str) -> dict[str, tuple[str, ...]]:
     """Draws the masks that are not canonical; returns their paths as in samples.csv, by id.
 
     Where objects count, and the source tells them apart, as many files of their numbers follow those of the mask.
@@ -261,7 +257,7 @@ def _draw_masks(
     done = {row.get("id") for row in read_json_lines(journal)}
     missing = [sample for sample in todo if sample.id not in done]
     draw = partial(_draw_one, project.masks_dir, imported.overlapping, counts_objects, count)
-    for sample, _ in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
+    for sample, _ in zip(missing, run_tasks(draw, missing, what="masks", unit="mask"), strict=True):
         append_json_line(journal, {"id": sample.id})
     folder = f"{_MODELS}{project.masks_dir.name}"
     named = dict[str, tuple[str, ...]]()

@@ -173,7 +173,7 @@ class Fold:
         batches = Batches(
             reader,
             outside,
-            draw_weights=weigh_samples(trained, self.manifest.dataset, data.balance, jobs=workers),
+            draw_weights=weigh_samples(trained, self.manifest.dataset, data.balance),
             batch_size=micro_batch,
             steps_per_update=data.batch_size // micro_batch,
             updates_per_epoch=config.steps_per_epoch,

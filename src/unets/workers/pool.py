@@ -46,7 +46,6 @@ def run_tasks(
     tasks: Iterable[Task],
     *,
     what: str,
-    jobs: int | None = None,
     total: int | None = None,
     unit: str = "it",
     threads: bool = False,
@@ -60,17 +59,17 @@ def run_tasks(
 
     Workers are processes of this machine, which end with this one however it ends, or, within
     `unets.workers.cluster.use_cluster`, those of a cluster; with `threads` always threads of this process: for cv2's
-    work on arrays that are shared. There are as many as `jobs` says, else the `use_jobs` around the caller, else one a
-    core; 1 runs in this process, a cluster has its own number. With `on_gpu` tasks train or predict: of a cluster,
-    workers that have a GPU take them, one at a time. The progress bar says `what`, and calls a task `unit`; `total` is
-    how many there are, where `tasks` has no length.
+    work on arrays that are shared. There are as many as the `use_jobs` around the caller says, or one a core; 1 runs in
+    this process, a cluster has its own number. With `on_gpu` tasks train or predict: of a cluster, workers that have a
+    GPU take them, one at a time. The progress bar says `what`, and calls a task `unit`; `total` is how many there are,
+    where `tasks` has no length.
     """
     total = len(tasks) if isinstance(tasks, Sized) else total
     cluster = None if threads else find_cluster()
     if cluster is not None:
         results = cluster.run(partial(_run_task, function, None), tasks, what=what, on_gpu=on_gpu)
     else:
-        jobs = jobs or _jobs.get() or count_cores()
+        jobs = _jobs.get() or count_cores()
         jobs = jobs if total is None else min(jobs, max(total, 1))
         results = _run_blocks(function, tasks, jobs, threads)
     return show_progress(results, what=what, total=total, unit=unit)
