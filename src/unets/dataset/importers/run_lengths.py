@@ -23,7 +23,7 @@ from unets.dataset.importers.draws import DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing, stem_of
 from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
-from unets.dataset.importers.table import find_test_images, join_parts
+from unets.dataset.importers.table import find_test_images, join_parts, read_parts
 from unets.dataset.rle_csv import clean_runs, list_columns
 from unets.errors import InputError
 
@@ -85,25 +85,21 @@ def propose(listing: Listing) -> Import | None:
         naming = None if _is_sample(path) else find_naming(listing.tables[path], column)
         return {*naming.images} if naming else set()
 
-    joined, further = join_parts(listing, path, find)
+    found = Import(listing=listing, source=CsvSource(path=path))
+    joined = join_parts(found, path, find)
     if joined != path and (whole := find_naming(read_tables(listing, joined), column)):
         path, naming = joined, whole
-    found = Import(listing=listing, source=CsvSource(path=path))
     table = read_tables(listing, path)
     if others := [name for name in others if table[name].str.count(" ").max() > 3]:  # no boxes
         text = f"{path} has run lengths in {column}, which is read, and in {', '.join(others)}"
         found.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
-    result = read(listing, _describe_csv(found, path, table, column, naming))
-    result.questions[:0] = [*found.questions, *further]
-    return result
+    found.source = _describe_csv(found, path, table, column, naming)
+    return _read(found, found.source)
 
 
 def read_tables(listing: Listing, path: str) -> pd.DataFrame:
-    """Returns the tables of paths that `|` joins, one below the other. Raises InputError where one is not there."""
-    parts = [listing.plain.get(part, part) for part in path.split("|")]
-    if absent := [part for part in parts if part not in listing.tables]:
-        raise InputError(f"`source.path` must be a csv below `--input`. Received: {absent[0]!r}")
-    return pd.concat([listing.tables[part] for part in parts], ignore_index=True)
+    """Returns the tables of paths that `|` joins, one below the other; raises as `read_parts`."""
+    return pd.concat(read_parts(listing, path).values(), ignore_index=True)
 
 
 def _describe_csv(found: Import, path: str, table: pd.DataFrame, column: str, naming: Naming) -> CsvSource:
@@ -191,12 +187,16 @@ def read(listing: Listing, source: CsvSource) -> Import:
     Raises:
         InputError: see `assemble`; the file or a column is not there, or a run leaves its image.
     """
+    return _read(Import(listing=listing, source=source), source)
+
+
+def _read(found: Import, source: CsvSource) -> Import:
+    listing = found.listing
     table = read_tables(listing, source.path)
     for column in list_columns(source):
         if column not in table.columns:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
-    account = dict.fromkeys((listing.plain.get(part, part) for part in source.path.split("|")), "annotation")
-    found = Import(listing=listing, source=source, account=account)
+    found.account |= dict.fromkeys((listing.plain.get(part, part) for part in source.path.split("|")), "annotation")
     rasters = list_rasters(found)
     naming = _find_naming(table, Finder(rasters), skip=[c for c in table.columns if c != source.image_column], least=0)
     if naming is None:

@@ -17,7 +17,7 @@ import pandas as pd
 from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file
 from unets.dataset.importers.assemble import assemble, list_rasters
-from unets.dataset.importers.base import Import, ImportedSample, Question
+from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.listing import Listing, read_table, stem_of
 from unets.dataset.importers.meaning import find_coding, look_at
 from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, Finder, find_split, is_called, list_some, spread
@@ -49,9 +49,10 @@ def propose(listing: Listing) -> Import | None:
     source = best[1]
     if source is None:
         return None
-    path, further = join_parts(listing, source.path, lambda path: {*find(path, source.image_column)})
+    asked = Import(listing=listing, source=source)
+    path = join_parts(asked, source.path, lambda path: {*find(path, source.image_column)})
     result = read(listing, source.model_copy(update={"path": path}))
-    result.questions += further
+    result.questions += asked.questions
     if unread:
         text = f"{path} also has masks in {', '.join(unread)}, which are not read: are they of other classes?"
         result.ask("source.mask_column", text, "masks of a value a class", "a samples.csv with a file a class")
@@ -76,25 +77,25 @@ def find_test_images(found: Import, images: Finder) -> set[str]:
     return named
 
 
-def join_parts(listing: Listing, path: str, find: Callable[[str], set[str | None]]) -> tuple[str, list[Question]]:
+def join_parts(found: Import, path: str, find: Callable[[str], set[str | None]]) -> str:
     """Joins the path of a table by `|` with those of the same columns that name other images, as those of other splits.
 
     `find` returns the images that a table names. Asks about those that name some of the same images, and more.
     """
-    parts, known, questions = [path], find(path), list[Question]()
-    for other, table in listing.tables.items():
-        if other == path or list(table.columns) != list(listing.tables[path].columns) or find_split(other) == "test":
+    parts, known, tables = [path], find(path), found.listing.tables
+    for other, table in tables.items():
+        if other == path or list(table.columns) != list(tables[path].columns) or find_split(other) == "test":
             continue
         named = find(other)
         if not (more := named - known - {None}):
             continue
         if named & known - {None}:
             text = f"{other} names {len(more)} images that {path} does not, and some of the same: it is left out"
-            questions.append(Question(field="source.path", text=text, choices=(repr(other), "one table of all rows")))
+            found.ask("source.path", text, repr(other), "one table of all rows")
         else:
             parts.append(other)
             known |= more
-    return "|".join(sorted(parts)), questions
+    return "|".join(sorted(parts))
 
 
 def read(
@@ -109,7 +110,7 @@ def read(
         InputError: see `assemble`; there is no such table, a column is missing, or rows are at fault: another split
             than `train` and `test`, a training image without a mask, a file that is not there, an image twice.
     """
-    tables = {part: _read_part(listing, part, config_dir) for part in source.path.split("|")}
+    tables = read_parts(listing, source.path, config_dir)
     table = pd.concat(tables.values()).fillna("")
     if not {source.image_column, source.mask_column} <= set(table.columns):
         raise InputError(
@@ -144,8 +145,6 @@ def read(
             test.setdefault(image, []).extend(masks)
         elif masks:
             masks_of.setdefault(image, []).extend(masks)
-        else:
-            found.leave([image], "an image without a mask")
         rows[image] = row
     if len(faults) > (0 if is_by_hand else len(masks_of)):
         shown = list_some(faults, "\n  ", 20)
@@ -178,9 +177,6 @@ def read(
         samples.append(found.take_files(image, layers, coding, **describe(image)))
     samples += [ImportedSample(image=image, **describe(image)) for image in test if image not in masks_of]
     found.account |= dict.fromkeys(tables, "annotation")
-    if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
-        text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
-        found.ask("source.test_images", text, "patterns of test images")
     if is_by_hand:
         return assemble(found, samples, has_groups=True)
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
@@ -188,16 +184,23 @@ def read(
     further = [p for p in rest if (p in listed or _is_test({}, p)) and not is_called(p, MASK_WORDS)]
     folders = {image.rpartition("/")[0] for image in rows}
     if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in {*test, *further}]:
-        text = f"{len(bare)} images beside those of {source.path} have no row, and are left out: {bare[0]}, ..."
+        found.leave(bare, "an image without a mask")
+        text = f"{len(bare)} images have no mask in {source.path}, and are left out: {bare[0]}, ..."
         found.ask("source.test_images", text, "patterns of test images", "a table of all images")
     return assemble(found, [*samples, *(ImportedSample(image=image) for image in further)])
 
 
-def _read_part(listing: Listing, path: str, config_dir: Path | None) -> pd.DataFrame:
-    if config_dir is not None and (config_dir / path).is_file():
-        return read_table(config_dir / path)
-    table = listing.tables.get(listing.plain.get(path, path))
-    return read_table(find_file(listing.root, path)) if table is None else table  # or says what is wrong
+def read_parts(listing: Listing, path: str, config_dir: Path | None = None) -> dict[str, pd.DataFrame]:
+    """Reads the tables that `|` joins, in `config_dir` or below INPUT; raises InputError where one is not there."""
+    parts = {}
+    for part in path.split("|"):
+        if config_dir is not None and (config_dir / part).is_file():
+            parts[part] = read_table(config_dir / part)
+        elif (known := listing.tables.get(listing.plain.get(part, part))) is not None:
+            parts[part] = known
+        else:  # says what is wrong
+            parts[part] = read_table(find_file(listing.root, part))
+    return parts
 
 
 def _is_test(row: Mapping[str, str], image: str) -> bool:
