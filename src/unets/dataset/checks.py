@@ -20,6 +20,7 @@ from unets.data.files import find_file
 from unets.data.image import ImageFile
 from unets.data.samples import Sample, check_mask, count_object_pixels, find_classes_in, find_kind, read_mask
 from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.names import list_some
 from unets.dataset.importers.run_lengths import read_tables
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_sample
@@ -27,11 +28,12 @@ from unets.errors import InputError
 from unets.log import format_count
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, fingerprint, write_text
-from unets.workers.pool import run_tasks
+from unets.workers.pool import in_chunks, run_tasks
 
 T = TypeVar("T")
 
 MAX_FAULTS_PRINTED = 50
+_MAX_NAMED = 10  # images of a note
 _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
 CHECK_VERSION = 5  # raise it with every change of what is checked: all is then checked again
@@ -167,8 +169,8 @@ def _check_images(manifest: Manifest, project: Project) -> tuple[list[CheckedIma
     num_known = len(known)
     samples = _list_samples(manifest)
     todo = [(split, sample, stamps[sample.id]) for split, sample in samples if sample.id not in known]
-    chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     check_chunk = partial(_check_chunk, dataset=manifest.dataset)
+    chunks = in_chunks(todo, CHUNK_SIZE)
     for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", unit="chunk"):
         faults += chunk_faults
         for record in records:  # at once: a kill loses the chunks at work, not those done
@@ -234,18 +236,14 @@ def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Ite
     sets = [twins for twins in by_digest.values() if len(twins) > 1]
     num_across = sum(len({group_of[twin.id] for twin in twins}) > 1 for twins in sets)
     if sets:
-        names = _list_names(
-            " = ".join(f"{twin.split}/{twin.id}" for twin in twins[:_MAX_TWINS])
-            + (f" = {len(twins) - _MAX_TWINS} more" if len(twins) > _MAX_TWINS else "")
-            for twins in sets
-        )
+        named = [list_some([f"{twin.split}/{twin.id}" for twin in twins], " = ", _MAX_TWINS) for twins in sets]
         across = f"{num_across} of them across groups, which leak between folds or into training"
-        yield f"{len(sets)} sets of byte-identical images, {across}: {names}"
+        yield f"{len(sets)} sets of byte-identical images, {across}: {list_some(named, count=_MAX_NAMED)}"
 
 
 def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:
     if empty := [record.id for record in records if record.share == 0]:
-        yield f"{len(empty)} empty masks: {_list_names(empty)}"
+        yield f"{len(empty)} empty masks: {list_some(empty, count=_MAX_NAMED)}"
     shares = {record.id: record.share for record in records if record.share}
     if not shares:
         return
@@ -253,7 +251,8 @@ def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:
     first, third = np.quantile(list(shares.values()), [0.25, 0.75])
     lowest, highest = first - 3 * (third - first), third + 3 * (third - first)
     if odd := [f"{id_} ({share:.4f})" for id_, share in shares.items() if not lowest <= share <= highest]:
-        yield f"{len(odd)} masks far outside the usual share of {first:.3f} to {third:.3f}: {_list_names(odd)}"
+        named = list_some(odd, count=_MAX_NAMED)
+        yield f"{len(odd)} masks far outside the usual share of {first:.3f} to {third:.3f}: {named}"
 
 
 def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
@@ -264,7 +263,7 @@ def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
     (usual, count), *_ = counts.most_common(1)
     if count >= 0.9 * len(records):
         odd = [f"{name} {size_hw}" for name, size_hw in sizes.items() if size_hw != usual]
-        yield f"{len(odd)} images are not of the usual (height, width) {usual}: {_list_names(odd)}"
+        yield f"{len(odd)} images are not of the usual (height, width) {usual}: {list_some(odd, count=_MAX_NAMED)}"
     else:
         heights, widths = zip(*counts, strict=True)
         sides = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"
@@ -282,11 +281,6 @@ def _note_rows(project: Project, dataset: DatasetConfig) -> Iterator[str]:
                 f"{source.path} has several rows of an image ({count} further ones), as of objects, and a submission "
                 f"one of an {row}: if the competition wants objects, `submission.row` must be 'object'"
             )
-
-
-def _list_names(names: Iterable[str], limit: int = 10) -> str:
-    names = list(names)
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
 def _list_samples(manifest: Manifest) -> list[tuple[str, Sample]]:

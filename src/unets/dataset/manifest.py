@@ -45,7 +45,7 @@ from unets.store.runs import (
     write_csv,
     write_json,
 )
-from unets.workers.pool import run_tasks
+from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ def _is_current(project: Project, dataset: DatasetConfig) -> bool:
 
 def _identify(project: Project, names: Sequence[str], known: Mapping[str, _Identity]) -> dict[str, _Identity]:
     """Returns (hash, stamp) of each file; reads those whose stamp is not as it was."""
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    chunks = in_chunks(names, _CHUNK)
     tasks = ([(str(_find_path(project, name)), known.get(name, ("", ""))) for name in chunk] for chunk in chunks)
     found = run_tasks(_identify_files, tasks, what="hash", total=len(chunks), unit="chunk", threads=True)
     return dict(zip(names, (identity for identities in found for identity in identities), strict=True))

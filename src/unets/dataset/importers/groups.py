@@ -14,7 +14,7 @@ from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.draws import Draw
 from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing, ending, stem_of
-from unets.dataset.importers.names import find_kinds, find_split, sort_naturally, spread
+from unets.dataset.importers.names import find_kinds, find_split, list_some, sort_naturally, spread
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
@@ -51,7 +51,7 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
 
     def ask_kinds(groups: Iterable[str], *choices: str, what: str = "folders or names") -> dict[str, tuple[str, str]]:
         none = "no image has a group, and " if what == "folders or names" else ""
-        text = f"{what} may tell kinds of images ({_list(sorted({*groups}))}): {none}all "
+        text = f"{what} may tell kinds of images ({list_some(sorted({*groups}), count=3)}): {none}all "
         other = "a table samples.csv with groups, if each is a place or a person"
         found.ask("source.group", f"{text}objects are of the same classes", *as_classes, *choices or (other,))
         return {}
@@ -67,7 +67,7 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
     if folders := {} if are_classes else _find_folders(list(train), list(named)):
         if _are_kinds(train, folders):
             return ask_kinds(folders[path] for path in train)
-        shown = _list(sorted({folders[path] for path in train}))
+        shown = list_some(sorted({folders[path] for path in train}), count=3)
         text = f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold"
         ask(text, *as_classes)
         return {path: (group, "") for path, group in folders.items()}
@@ -76,7 +76,7 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
         own = {path: matched[path][0] for path in train}
         if _are_kinds(train, own):
             return ask_kinds(own.values(), pattern)
-        shown = _list(sorted({*own.values()}))
+        shown = list_some(sorted({*own.values()}), count=3)
         text = f"groups are the beginnings of ids ({shown}): are they patients, cars, videos, copies of an image?"
         ask(text, *as_classes)
         return matched
@@ -236,7 +236,3 @@ def _make_thumb(listing: Listing, path: str) -> npt.NDArray[np.float32]:
         Image.fromarray(_read_grey(listing, path)).resize((_THUMB, _THUMB), Image.Resampling.BOX), dtype=np.float32
     )
     return np.asarray(small - small.mean(), dtype=np.float32)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(spread(names, 3)) + (", ..." if len(names) > 3 else "")
