@@ -216,6 +216,20 @@ def test_a_sample_with_another_header(drawing: Drawing, column: str, ending: str
     assert found == (column, "predicted", cell)
 
 
+def test_a_sample_with_places_to_fill(drawing: Drawing) -> None:
+    """Severstal's: each row has one number in place of runs, and the first class."""
+    rows = ["ImageId,ClassId,EncodedPixels"]
+    for number in range(8):
+        rows += [f"{number}.png,{k},{encode(part)}" for k, part in drawing.add(f"train/{number}.png", number, 2)]
+    drawing.test = {drawing.save(f"test/{number}.png", draw_image(number, merge([]))) for number in (100, 101)}
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    drawing.write("sample_submission.csv", "ImageId,EncodedPixels,ClassId\n100.png,1,1\n101.png,1,1\n")
+    _, result = import_drawn(drawing)
+    wanted = {"class_column": "ClassId", "rle_column": "EncodedPixels", "row": "class"}
+    assert result.fields["submission"].items() >= wanted.items()
+    assert not result.questions
+
+
 def test_test_images_that_the_sample_names(drawing: Drawing) -> None:
     drawing.add_rows("train.csv", "id,rle", "images/{i}.png", "{i},{runs}")
     for number in range(100, 103):

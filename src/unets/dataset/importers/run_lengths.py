@@ -277,13 +277,14 @@ def describe_sample(found: Import, like: Mapping[str, Any] | None = None) -> dic
         class_column = more[0] if len(more) == 1 and not naming.labels and len(found.classes) > 1 else None
         labels = naming.labels or (table[class_column] if class_column else ("",) * len(table))
         cells = tuple(sort_naturally(set(labels) - {""}))
-        are_runs = all(_RUNS.fullmatch(runs) for cell in table[column] if (runs := clean_runs(cell)))
+        are_runs = like or all(_RUNS.fullmatch(runs) for cell in table[column] if (runs := clean_runs(cell)))
         are_ids = all(id_of[image] == id_ for image, id_ in naming.ids.items())
-        if not (are_runs and are_ids) or len(more) > bool(class_column) or len(cells) not in (0, len(found.classes)):
+        are_classes = len(cells) in (0, len(found.classes)) or (like and {*cells} <= {*found.classes})
+        if not (are_runs and are_ids and are_classes) or len(more) > bool(class_column):
             text = f"{path} is called a sample of a submission, and cannot be read as one: its form is not followed"
             found.ask("submission", text, "sample=..., image_column=..., rle_column=..., cell=...")
             continue
-        if is_renamed := not set(cells) <= set(found.classes):
+        if is_renamed := not {*cells} <= {*found.classes}:
             text = f"{path} calls the classes {', '.join(cells)}, in the order of `classes`"
             found.ask("submission.class_cells", text, "another order")
         found.account[path] = "sample submission"
