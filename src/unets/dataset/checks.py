@@ -23,7 +23,7 @@ from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.names import list_some
 from unets.dataset.importers.run_lengths import read_tables
 from unets.dataset.manifest import Manifest, read_manifest
-from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_sample
+from unets.dataset.rle_csv import default_rows, list_columns, parse_row, read_sample
 from unets.errors import InputError
 from unets.log import format_count
 from unets.store.paths import Project
@@ -140,25 +140,19 @@ def _compare_sample_submission(manifest: Manifest, project: Project) -> list[str
     except InputError as error:
         return [str(error)]
 
-    def name_row(id_: str, class_name: str) -> str:
-        cell = image_cell(form, dataset.classes, id_, class_name)
-        return f"{cell}, {class_cell(form, dataset.classes, class_name)}" if form.class_column else cell
-
-    faults, found = list[str](), Counter[tuple[str, str]]()
-    for row in rows:
-        key = _collect(partial(parse_row, form, dataset.classes, *row), faults, f"{path}: ")
-        found.update([key] if key else [])
-    known_ids = {sample.id for sample in manifest.test}
-    for key, count in found.items():
-        if key[0] not in known_ids:
-            faults.append(f"{path} must have rows for test images only. Received: {name_row(*key)}")
+    faults, found, wanted = list[str](), Counter(rows), dict.fromkeys(default_rows(dataset, manifest.test))
+    for row, count in found.items():
+        name = ", ".join(filter(None, row))
+        if row not in wanted:
+            if _collect(partial(parse_row, form, dataset.classes, *row), faults, f"{path}: "):
+                faults.append(f"{path} must have rows for test images only. Received: {name}")
         elif count > 1 and form.row != "object":
             words = "must have one row a mask, or `submission.row` be 'object'"
-            faults.append(f"{path} {words}. Received: {count} of {name_row(*key)}")
-    if form.row != "object":
-        missing = sorted({(id_, name) for id_ in known_ids for name in dataset.classes} - found.keys())
-        words = "must have a row for each test image. Received: none for"
-        faults += [f"{path} {words} {name_row(*key)}" for key in missing]
+            faults.append(f"{path} {words}. Received: {count} of {name}")
+    for row in wanted if form.row != "object" else ():
+        if row not in found:
+            name = ", ".join(filter(None, row))
+            faults.append(f"{path} must have a row for each test image. Received: none for {name}")
     return faults
 
 
