@@ -64,22 +64,18 @@ def find_groups(found: Import, samples: Sequence[ImportedSample]) -> dict[str, t
         name, groups = column
         ask(f"groups are those of {name}")
         return {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
-    if folders := {} if are_classes else _find_folders(list(train), list(named)):
-        if _are_kinds(train, folders):
-            return ask_kinds(folders[path] for path in train)
-        shown = list_some(sorted({folders[path] for path in train}), count=3)
-        text = f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold"
-        ask(text, *as_classes)
-        return {path: (group, "") for path, group in folders.items()}
-    if pattern := None if are_classes else _find_pattern(ids):
-        matched = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
-        own = {path: matched[path][0] for path in train}
+    told = {} if are_classes else _find_folders(list(train), list(named))
+    words = "the folders that images lie in ({}): images of one stay on one side of a fold"
+    pattern = None if told or are_classes else _find_pattern(ids)
+    if pattern:
+        told = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
+        words = "the beginnings of ids ({}): are they patients, cars, videos, copies of an image?"
+    if told:
+        own = {path: told[path][0] for path in train}
         if _are_kinds(train, own):
-            return ask_kinds(own.values(), pattern)
-        shown = list_some(sorted({*own.values()}), count=3)
-        text = f"groups are the beginnings of ids ({shown}): are they patients, cars, videos, copies of an image?"
-        ask(text, *as_classes)
-        return matched
+            return ask_kinds(own.values(), *filter(None, [pattern]))
+        ask(f"groups are {words.format(list_some(sorted({*own.values()}), count=3))}", *as_classes)
+        return told
     if kinds and not are_classes:
         ask_kinds(kinds.values())
     if len({id_[:-1] for id_ in ids}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
@@ -165,7 +161,7 @@ def _are_kinds(train: Mapping[str, Draw], group_of: Mapping[str, str]) -> bool:
     return len(empty) == 2
 
 
-def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, str]:
+def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Finds the first folder of the paths that differs from image to image, where several images lie in each."""
     parts = [path.split("/")[:-1] for path in train]
     depth = min(map(len, parts))
@@ -176,7 +172,7 @@ def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, str]:
             continue
         if len(names) > len(train) // 2:
             return {}  # a folder an image
-        return {path: path.split("/")[place] for path in named if path.count("/") > place}
+        return {path: (path.split("/")[place], "") for path in named if path.count("/") > place}
     return {}
 
 
