@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -234,8 +234,11 @@ def main() -> None:
         print(render(records), flush=True)
     if args.out is not None:
         draw_gains(records, args.out.with_suffix(".svg"))
-        picture = f"![what the present rule gains over the peer]({args.out.stem}.svg)"
-        write_text(args.out, f"{_PAGE}\n\n{render(records)}\n\n{picture}\n")
+        pictures = [f"![what the present rule gains over the peer]({args.out.stem}.svg)"]
+        curve_path = args.out.with_name(f"{args.out.stem}-curve.svg")
+        if draw_curve(records, curve_path):
+            pictures.append(f"![score against minutes, ours and the peer's]({curve_path.name})")
+        write_text(args.out, "\n\n".join([_PAGE, render(records), *pictures]) + "\n")
 
 
 def draw_gains(records: Mapping[str, Any], path: Path) -> None:
@@ -257,6 +260,43 @@ def draw_gains(records: Mapping[str, Any], path: Path) -> None:
     plt.rcParams["svg.hashsalt"] = "unets"  # the same bytes each time
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def draw_curve(records: Mapping[str, Any], path: Path) -> bool:
+    """Draws scores against CPU minutes, ours and the peer's, a panel a data set; False where none has two budgets.
+
+    A line goes through the mean of the seeds of each budget, which are points.
+    """
+    from matplotlib import pyplot as plt
+
+    points: dict[str, dict[str, list[tuple[float, float, float]]]] = defaultdict(lambda: {"ours": [], "the peer": []})
+    for key, peer, _ in _compare(records):
+        name, _, side = key.split("/")
+        if side.startswith(f"{RULE}_"):
+            for whose, record in (("ours", records[key]), ("the peer", peer)):
+                score = float(np.mean(list(record["scores"].values())))
+                points[name][whose].append((float(side.removeprefix(f"{RULE}_")), record["cpu_seconds"] / 60, score))
+    points = {name: of for name, of in points.items() if len({budget for budget, *_ in of["ours"]}) > 1}
+    if not points:
+        return False
+    figure, axes = plt.subplots(1, len(points), figsize=(1 + 3.2 * len(points), 3), squeeze=False, layout="constrained")
+    for axis, (name, of) in zip(axes[0], points.items(), strict=True):
+        for color, (whose, values) in zip(("#1f6f8b", "#b0653a"), of.items(), strict=True):
+            budgets = sorted({budget for budget, *_ in values})
+            means = [np.mean([value[1:] for value in values if value[0] == budget], axis=0) for budget in budgets]
+            axis.plot(*np.transpose(means), color=color, label=whose)
+            axis.plot(*np.transpose([value[1:] for value in values]), "o", color=color, markersize=4)
+        axis.set(title=name, xlabel="CPU minutes", xscale="log")
+        ticks = [float(np.mean([value[1] for value in of["ours"] if value[0] == budget])) for budget in budgets]
+        axis.set_xticks(ticks, [f"{tick:.1f}" for tick in ticks])
+        axis.set_xticks([], minor=True)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("score on test images")
+    axes[0][0].legend(frameon=False)
+    plt.rcParams["svg.hashsalt"] = "unets"
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return True
 
 
 def _run_pair(records: dict[str, Any], given: str, key: str, args: argparse.Namespace) -> None:
