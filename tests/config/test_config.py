@@ -58,6 +58,12 @@ from unets.errors import InputError
         (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
         (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 5}, "`depth` must be at most 3 for"),
         (ExperimentConfig, {"prediction": {"tile_hw": (641, 128)}}, "`prediction.tile_hw` must be at most (640, 959)"),
+        (ExperimentConfig, {"prediction": {"scales": (0.5, 1)}}, "`scales` must begin with 1, each once"),
+        (
+            ExperimentConfig,
+            {"data": {"size_hw": (32, 64)}, "model": {"depth": 5}, "prediction": {"scales": (1, 0.25)}},
+            "`prediction.scales` must leave 16 pixels of 32 for model.stride=1 and model.depth=5",
+        ),
         (
             ExperimentConfig,
             {"data": {"size_hw": (64, 96), "crop_hw": (32, 64)}, "model": {"depth": 6, "stride": 2}},

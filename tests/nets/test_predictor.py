@@ -111,6 +111,24 @@ def test_rounding_by_hand() -> None:
             np.testing.assert_array_equal(maps, np.broadcast_to(wanted, maps.shape))
 
 
+def test_scales_by_hand() -> None:
+    def build_red(side: int) -> keras.Model:
+        """Builds a net whose logit is a hundredth of the red there, less 1."""
+        image = keras.Input((side, side, 3), dtype="uint8")
+        kernel = np.array([0.01, 0, 0]).reshape(1, 1, 3, 1)
+        head = keras.layers.Conv2D(
+            1, 1, kernel_initializer=lambda *_, **__: kernel, bias_initializer=lambda *_, **__: -np.ones(1)
+        )
+        return keras.Model(image, head(keras.layers.Rescaling(1.0)(image)), name=f"red{side}")
+
+    photos = np.zeros((1, 2, 2, 3), dtype=np.uint8)
+    photos[..., 0] = 0, 200  # columns; their mean is 100, of logit 0
+    alone, low, high = 0.5, 1 / (1 + np.exp(1)), 1 / (1 + np.exp(-1))
+    mean, first = Predictor([build_red(2)], ["identity"], batch_size=1, scaled=[[build_red(1)]])(photos)
+    np.testing.assert_array_equal(first[0, 0, :, 0], np.rint(255 * np.array([low, high])))
+    np.testing.assert_array_equal(mean[0, :, :, 0], np.rint(255 * np.array([[low + alone, high + alone]] * 2) / 2))
+
+
 def test_the_table_holds_the_flips_that_the_config_allows() -> None:
     flips = PredictionConfig.model_fields["tta"].annotation
     assert set(FLIPS) == set(typing.get_args(typing.get_args(flips)[0]))

@@ -104,6 +104,15 @@ def constant(scene: Scene) -> Scene:
     return scene
 
 
+def test_scales_are_averaged_and_part_of_what_made_the_maps(constant: Scene) -> None:
+    constant.predict(tta=("identity",), scales=(1.0, 0.5, 1.5))
+    for kind in ("oof", "oof_no_tta"):
+        assert constant.read_values(kind) == {id_: {(51, 153)[fold]} for id_, fold in constant.folds.items()}
+    assert set.union(*constant.read_values("test").values()) == {102}
+    with pytest.raises(InputError, match="--force"):
+        constant.predict(tta=("identity",))
+
+
 def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene) -> None:
     constant.predict()
     # 255 * 0.2 = 51, 255 * 0.6 = 153; their mean, 255 * 0.4 = 102.

@@ -153,8 +153,11 @@ class TrainingConfig(Config):
 class PredictionConfig(Config):
     """How maps are made."""
 
-    # Test-time augmentation: the flips whose probabilities are averaged. The first alone is "no TTA".
+    # Test-time augmentation: the flips whose probabilities are averaged, at each scale. The first alone is "no TTA".
     tta: tuple[Literal["identity", "hflip", "vflip", "hvflip"], ...] = ("identity", "hflip")
+    scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = (
+        1.0,
+    )  # sizes that are predicted, as shares of the net's
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     shard_size: Annotated[int, Field(ge=1, le=65_536)] = 256  # images a zip; what a kill can cost
     tile_hw: SizeHW | None = None  # images whose activations exceed the memory are predicted in tiles of this size
@@ -164,11 +167,23 @@ class PredictionConfig(Config):
     def _check(self) -> Self:
         distinct = bool(self.tta) and len(set(self.tta)) == len(self.tta)
         self.require(distinct, "tta", "name at least one flip, each once")
+        is_known = self.scales[:1] == (1.0,) and len(set(self.scales)) == len(self.scales)
+        self.require(is_known, "scales", "begin with 1, each once")
         if self.tile_hw is not None:
             self.require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side")
             overlap, most = self.tile_overlap_px, f"be at most half of tile_hw={self.tile_hw}"
             self.require(2 * overlap <= min(self.tile_hw), "tile_overlap_px", most)
         return self
+
+    @property
+    def has_tta(self) -> bool:
+        """Whether an image is predicted more than once."""
+        return len(self.tta) * len(self.scales) > 1
+
+    @property
+    def cost(self) -> float:
+        """What an image takes, in predictions of one image at the net's size."""
+        return len(self.tta) * sum(scale**2 for scale in self.scales)
 
 
 class ExperimentConfig(Config):
@@ -198,6 +213,9 @@ class ExperimentConfig(Config):
                 deepest = max((twice // model.stride).bit_length() - 1, 1)
                 words = f"be at most {deepest} for {field}={size_hw} and stride={model.stride}"
                 self.require(multiple <= twice, "model.depth", words)
+        least, side = min(self.prediction.scales), min(self.prediction.tile_hw or self.data.size_hw)
+        words = f"leave {multiple / 2:g} pixels of {side} for model.stride={model.stride} and model.depth={model.depth}"
+        self.require(multiple <= 2 * round(least * side), "prediction.scales", words)
         is_pretrained = model.encoder != "unet" or (training.frozen_epochs == 0 and training.encoder_rate == 1)
         words = "be a pretrained one for training.frozen_epochs or training.encoder_rate"
         self.require(is_pretrained, "model.encoder", words)

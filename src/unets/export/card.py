@@ -194,12 +194,13 @@ def render_card(card: ModelCard) -> str:
             member.name,
             f"{weight / sum(recipe.weights):.3f}",
             f"{member.size_hw[0]} x {member.size_hw[1]}",
-            ", ".join(member.experiment.prediction.tta),
+            ", ".join([*tta, *(f"{scale:g} x" for scale in scales)]),
             member.experiment.model.encoder,
             ", ".join(str(net.fold) for net in member.nets),
             ", ".join(f"{net.best_dice:.5f}" for net in member.nets if net.best_dice is not None),
         )
         for member, weight in zip(card.members, recipe.weights, strict=True)
+        for tta, (_, *scales) in [(member.experiment.prediction.tta, member.experiment.prediction.scales)]
     ]
     width = max(map(len, facts))
     columns, indent = get_terminal_size().columns, " " * (width + 2)

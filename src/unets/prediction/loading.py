@@ -33,16 +33,21 @@ def load_predictor(
     precision, prediction = choose_precision(experiment.training.precision), experiment.prediction
     if experiment.training.deterministic:
         fix_order()
-    nets = [load_net(source, experiment, size_hw, dataset, precision) for source in weights]
+    sizes = [(round(scale * size_hw[0]), round(scale * size_hw[1])) for scale in prediction.scales]
+    nets, *scaled = [
+        [load_net(source, experiment, one_hw, dataset, precision) for source in weights] for one_hw in sizes
+    ]
     num_images = prediction.batch_size * len(prediction.tta)
-    needed, free = num_images * measure_cost(nets[0]).prediction_bytes, find_free_memory()
+    largest = max(measure_cost(of_size[0]).prediction_bytes for of_size in (nets, *scaled))
+    needed, free = num_images * largest, find_free_memory()
     if not has_gpu() and needed > free:
+        height, width = max(sizes)
         raise InputError(
-            f"memory must hold {num_images} images and flips of {size_hw[0]} x {size_hw[1]} at a time: about "
+            f"memory must hold {num_images} images and flips of {height} x {width} at a time: about "
             f"{needed / 2**30:.1f} GiB. Received: {free / 2**30:.1f} GiB free. A smaller `prediction.batch_size`, or "
             f"`prediction.tile_hw`, takes less"
         )
-    return Predictor(nets, prediction.tta, prediction.batch_size, overlapping=dataset.overlapping)
+    return Predictor(nets, prediction.tta, prediction.batch_size, overlapping=dataset.overlapping, scaled=scaled)
 
 
 def load_net(
@@ -61,7 +66,8 @@ def load_net(
     # A card may ask for any net: none is built that is larger than the weights that came with it.
     if (least := count_least_weights(experiment.model)) > held:
         raise InputError(f"{where} must hold weights of this net, at least {least:,} numbers. Received: {held:,}")
-    net = build_unet(experiment.model, size_hw, dataset, precision, name)
+    # A model of nets for several sizes wants a name for each.
+    net = build_unet(experiment.model, size_hw, dataset, precision, f"{name}_{size_hw[0]}x{size_hw[1]}")
     with naming(where, "hold weights of this net", damage=DECODER_FAULTS):
         if isinstance(weights, Path):
             net.load_weights(weights)

@@ -96,7 +96,7 @@ def predict_experiments(
             for fold, path in weights_paths[name].items():
                 samples = [sample for sample in manifest.train if folds[sample.id] == fold]
                 place = f"fold{fold}"
-                no_tta_folder = no_tta_dir / place if len(experiment.prediction.tta) > 1 else None
+                no_tta_folder = no_tta_dir / place if experiment.prediction.has_tta else None
                 job = plan({fold: path}, oof_dir / place, samples, no_tta_folder=no_tta_folder)
                 rounds[experiment.data.size_hw, f"fold {fold} out-of-fold"].append(job)
             rounds[experiment.data.size_hw, "test"].append(plan(weights_paths[name], test_dir, manifest.test))

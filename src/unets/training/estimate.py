@@ -118,7 +118,7 @@ class Estimate:
     @property
     def prediction_seconds(self) -> float:
         """Seconds of all maps: a training image is predicted by the fold that holds it out, a test image by all."""
-        forward, reading = len(self.experiment.prediction.tta) * self.speed.predict_seconds, self.speed.read_seconds
+        forward, reading = self.experiment.prediction.cost * self.speed.predict_seconds, self.speed.read_seconds
         out_of_fold = self.num_train * self.held_out * self.num_folds * self._join(forward, reading)
         return out_of_fold + self.num_test * self._join(self.num_folds * forward, reading)
 
@@ -156,7 +156,7 @@ def estimate_cost(
     weights = 4 * count_parameters(learner.net.variables)
     state = 4 * count_parameters([*learner.variables, *learner.optimizer.variables])
     # A file is written whole beside the one that it replaces; out-of-fold, maps without TTA are kept too.
-    maps = ((1 + (len(experiment.prediction.tta) > 1)) * num_train + num_test) * len(dataset.classes)
+    maps = ((1 + experiment.prediction.has_tta) * num_train + num_test) * len(dataset.classes)
     map_bytes = _MAP_BYTES_PER_ROOT_PIXEL * math.prod(data.size_hw) ** 0.5
     return Estimate(
         name=name,
