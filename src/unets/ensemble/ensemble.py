@@ -120,8 +120,8 @@ def open_member_maps(
 ) -> MapReader:
     """Opens the probability maps of an experiment; `kind` is `oof` or `test`.
 
-    Raises:
-        InputError: there are none, they are of other classes, or not those of the fingerprint, if one is asked for.
+    Raises InputError where there are none, they are of other classes, or not those of the fingerprint, if one is asked
+    for.
     """
     reader = open_maps(project.maps_dir(experiment, kind))
     if reader.classes != dataset.classes:

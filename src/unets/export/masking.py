@@ -124,12 +124,8 @@ def mask_folder(
 
     Files that are there are kept where this model made them of these very images. An image that cannot be read does not
     keep the others from theirs. `start` loads Keras; it is called after all that may be mistyped, and only where a mask
-    is missing.
-
-    Raises:
-        InputError: see `plan_tasks` and `write_labels`; or a file is there that this model did not make, and is not to
-            be replaced.
-        OSError: a file cannot be written.
+    is missing. Raises InputError where `plan_tasks` or `write_labels` does, or a file is there that this model did not
+    make, and is not to be replaced; OSError where a file cannot be written.
     """
     card, work, cores = model.card, _Work(model, wanted), count_cores()
     masks = list_masks(card.classes, overlapping=card.recipe.overlapping)

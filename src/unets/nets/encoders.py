@@ -37,10 +37,8 @@ def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_chan
     deeper is left out. Returns a model named "encoder", from floats 0..255 (batch, height, width, num_channels), RGB
     where these are three, to a list of features, finest first, at most one of each stride 1, 2, 4, ... `max_stride`;
     those of stride s are (batch, height / s, width / s, channels). Where there is one feature alone, Keras gives it
-    without a list: `keras.tree.flatten` makes one of both.
-
-    Raises:
-        InputError: the encoder has no features at `max_stride`, or keras-hub is not installed or has no such preset.
+    without a list: `keras.tree.flatten` makes one of both. Raises InputError where the encoder has no features at
+    `max_stride`, or keras-hub is not installed or has no such preset.
     """
     images = keras.Input((*size_hw, num_channels), name="images")
     if name in LITE:

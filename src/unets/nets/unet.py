@@ -35,12 +35,9 @@ def build_unet(
     `precision` is a Keras dtype policy; variables and logits stay float32 whatever it is. Nets that are joined into one
     need different names.
 
-    Returns:
-        A model from uint8 images (batch, height, width, dataset.num_channels) to float32 logits (batch, height, width,
-        dataset.num_logits).
-
-    Raises:
-        InputError: a pretrained encoder has no features at the deepest level's stride.
+    Returns a model from uint8 images (batch, height, width, dataset.num_channels) to float32 logits (batch, height,
+    width, dataset.num_logits). Raises InputError where a pretrained encoder has no features at the deepest level's
+    stride.
     """
     deepest_stride = config.stride * 2**config.depth
     before, after = measure_padding(size_hw, deepest_stride)

@@ -120,10 +120,8 @@ def write_gallery(
     """Draws images in workers and writes their files, named by their content: a page that is there stays whole.
 
     Of the page's folder, pictures lie in one below. The numbers `shown` of the images that get a picture are ascending;
-    those of `large` get a large one, too.
-
-    Returns:
-        What the page's script works with, as JSON can write it; names of groups are stored once.
+    those of `large` get a large one, too. Returns what the page's script works with, as JSON can write it; names of
+    groups are stored once.
     """
     samples = [gallery.samples[number] for number in shown]
     ids = {gallery.samples[number].id for number in shown if number in large}

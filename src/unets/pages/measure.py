@@ -127,12 +127,11 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
     The target is of `read_mask`, of which ignored pixels count nowhere; the mean of the maps is thresholded, each class
     against all else; Dice stands in for a metric that needs more than pixel counts.
 
-    Returns:
-        What can be added up over images: `images`, 1; `scores` (thresholds,) by the metric; `pixels` (3, thresholds),
-        true positives, predicted, true, of all classes; `calibration` (2, bins), pixels whose probability lies in a
-        bin, and those that are object; `distances` (bins of `DISTANCES_PX`,), wrong pixels by their distance from the
-        class's contour; `confusion` (classes + 1, classes + 1), pixels by ground truth and mask, (0, 0) where classes
-        overlap.
+    Returns what can be added up over images: `images`, 1; `scores` (thresholds,) by the metric; `pixels` (3,
+    thresholds), true positives, predicted, true, of all classes; `calibration` (2, bins), pixels whose probability lies
+    in a bin, and those that are object; `distances` (bins of `DISTANCES_PX`,), wrong pixels by their distance from the
+    class's contour; `confusion` (classes + 1, classes + 1), pixels by ground truth and mask, (0, 0) where classes
+    overlap.
     """
     probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
     num_classes, is_known = probs_hwc.shape[-1], target != IGNORE

@@ -20,10 +20,8 @@ _CELL_SECONDS = 3600  # that a cell may take
 def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project, DatasetConfig]:
     """Finds what a notebook shows, by the variables COMPETITION (the demo's), INPUT and MODELS: (folders, dataset).
 
-    Paths are relative to the working folder, which is the repository or lies within.
-
-    Raises:
-        InputError: the working folder lies elsewhere, or there is no such competition.
+    Paths are relative to the working folder, which is the repository or lies within. Raises InputError where the
+    working folder lies elsewhere, or there is no such competition.
     """
     given = os.environ if environment is None else environment
     root = next((folder for folder in (Path(), Path(".."), Path("../..")) if (folder / "configs").is_dir()), None)
@@ -37,8 +35,7 @@ def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project,
 def list_notebooks(folder: Path, wanted: Sequence[str] = ()) -> list[Path]:
     """Lists the notebooks of a folder whose numbers, as `04`, are wanted; none is all.
 
-    Raises:
-        InputError: there is none of a number.
+    Raises InputError where there is none of a number.
     """
     found = {path.name.partition("_")[0]: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
     unknown = [number for number in wanted if number not in found]
@@ -56,10 +53,8 @@ def execute_notebooks(
 
     Those `wanted` by number are executed, or all. Without `out_dir` those of the demo stay in place; a competition's
     images may not be passed on, so its copies lie in its models folder. They show `experiments`, names with commas, or
-    those of the ensemble.
-
-    Raises:
-        InputError: there is none of a number, or a cell failed, as where the pipeline is not finished.
+    those of the ensemble. Raises InputError where there is none of a number, or a cell failed, as where the pipeline is
+    not finished.
     """
     folder = root / "notebooks"
     paths = list_notebooks(folder, wanted)
@@ -80,10 +75,8 @@ def execute_notebooks(
 def execute_notebook(path: Path, out_path: Path, *, working_dir: Path, environment: Mapping[str, str]) -> None:
     """Executes a notebook in a kernel of its own and writes it to `out_path`, with its outputs, if no cell fails.
 
-    The kernel has a working folder, and variables beside those of this process.
-
-    Raises:
-        InputError: it is no notebook, or a cell failed: names it, with the error; or what executes it is not installed.
+    The kernel has a working folder, and variables beside those of this process. Raises InputError where it is no
+    notebook, or a cell failed: names it, with the error; or what executes it is not installed.
     """
     try:
         import matplotlib.font_manager  # noqa: F401  # its cache, which it talks about when it makes it, is there then

@@ -108,9 +108,7 @@ def measure_distance(scale: Scale, values: Values, reference: Values) -> Values:
 
     Where more than half of the reference is equal, as numbers of holes are, the median absolute deviation is 0 and the
     mean one takes its place (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers).
-
-    Returns:
-        float64, 0 on the side that is not odd; NaN stays.
+    Returns float64, 0 on the side that is not odd; NaN stays.
     """
     if scale.offset is not None:
         values, reference = np.log2(values + scale.offset), np.log2(reference + scale.offset)
@@ -131,9 +129,7 @@ def compare_with_group(areas: Values, groups: Sequence[str], views: Sequence[str
 
     log2(area) less the median of its group, and, where the dataset names camera views, less the median of what is left
     over the images of that view (a median polish, Tukey 1977): a car is always larger from the side.
-
-    Returns:
-        float64: 1 for twice the area that was to be expected, -1 for half; NaN for groups of fewer than 3.
+    Returns float64: 1 for twice the area that was to be expected, -1 for half; NaN for groups of fewer than 3.
     """
     table = pd.DataFrame({"group": list(groups), "view": list(views), "rest": np.log2(areas + 1e-5)})
     keys = ["group", "view"] if table["view"].notna().all() else ["group"]

@@ -26,8 +26,7 @@ _TEMPLATES = "templates"
 def render_page(template: str, **values: Any) -> str:
     """Renders a template of this package, with values by their names; `data` is what the page's script gets, as JSON.
 
-    Raises:
-        ValueError: `data` holds a NaN or an infinity, which JSON does not have.
+    Raises ValueError where `data` holds a NaN or an infinity, which JSON does not have.
     """
     environment = Environment(
         loader=PackageLoader("unets.pages", _TEMPLATES),
@@ -61,10 +60,8 @@ def write_live(run_dir: Path) -> Path:
 
     It reads `history.csv`, `metrics.json` and `config.json`, and shows `panel/worst.jpg`, a sheet of the worst
     validation images, where that is there; the memory is that of the process that calls it. The page opens from disk
-    and reloads itself until the run is finished.
-
-    Raises:
-        InputError: `metrics.json` or `config.json` is missing or damaged.
+    and reloads itself until the run is finished. Raises InputError where `metrics.json` or `config.json` is missing or
+    damaged.
     """
     name = f"{run_dir.parent.name}, fold {run_dir.name.removeprefix('fold')}"
     metrics, config = read_metrics(run_dir), read_snapshot(run_dir)

@@ -61,19 +61,10 @@ def write_report(
     Pictures come first, under names made from their bytes, so that a page that is there stays whole until the new one
     takes its place; then those that it does not show are deleted.
 
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        config: of the ensemble.
-        folds_of: of each experiment that there should be.
-        folds: whose images count; None is all.
-        with_others: whether experiments count that the models folder has besides.
-        ensemble_name: which ensemble it is.
-        top: how many of the worst images by each score are shown at full size.
-        complete: adds what the user works with to the commands that a note names.
-
-    Raises:
-        InputError: there is nothing to report, or images, masks or maps cannot be read.
+    `config` is the ensemble's, `folds_of` has the folds of each experiment that there should be; with others, what the
+    models folder has besides counts, too. The images of `folds` count, None is all; the `top` worst by each score are
+    shown at full size. `complete` adds what the user works with to the commands that a note names. Raises InputError
+    where there is nothing to report, or images, masks or maps cannot be read.
     """
     runs = [run for run in list_runs(project, dataset) if with_others or run.experiment in folds_of]
     names = [name for name in list_evaluated(project) if with_others or name in folds_of]

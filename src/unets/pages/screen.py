@@ -46,11 +46,8 @@ def screen_test(
 
     Writes `screen/index.html`, which shows all odd images and opens from disk, and `screen/images.csv`, which has the
     figures of all. Maps stream through workers; what stays is a few figures an image. `top` images are shown at full
-    size; as many are shown where fewer are odd.
-
-    Raises:
-        InputError: there is no ensemble or no test image, its members' test maps are missing, damaged, of other bytes
-            than the images have now, or not those it was fitted on.
+    size; as many are shown where fewer are odd. Raises InputError where there is no ensemble or no test image, its
+    members' test maps are missing, damaged, of other bytes than the images have now, or not those it was fitted on.
     """
     ensemble, manifest = read_ensemble(project, ensemble_name), read_manifest(project, dataset)
     samples = manifest.test

@@ -67,11 +67,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
 
 
 def is_trained(run_dir: Path) -> bool:
-    """Tells whether a run was trained to its end.
-
-    Raises:
-        InputError: see `read_metrics`.
-    """
+    """Tells whether a run was trained to its end; see `read_metrics` for the errors."""
     has_both = (run_dir / METRICS).exists() and (run_dir / WEIGHTS).exists()
     return has_both and bool(read_metrics(run_dir)["is_finished"])
 

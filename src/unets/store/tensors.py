@@ -27,12 +27,8 @@ _FAULTS = (*DECODER_FAULTS, SafetensorError)
 class TensorFile:
     """A safetensors file, of any writer, whose header is read at once and whose arrays when they are asked for.
 
-    Attributes:
-        metadata: what `write_tensors` was given; empty where another program wrote the file.
-        shapes: the shape of each array, by name.
-
-    Raises:
-        InputError: the file is missing, not in this format, or cut off.
+    `metadata` is what `write_tensors` was given, empty where another program wrote the file; `shapes` has the shape of
+    each array, by name. Raises InputError where the file is missing, not in this format, or cut off.
     """
 
     def __init__(self, path: Path) -> None:

@@ -53,13 +53,10 @@ def train_experiment(
     """Trains some folds of one experiment one after the other; they share the cache of decoded images.
 
     `folds` has the fold of each training id, `folds_hash` is that of their file. A step has `micro_batch` images on
-    this machine; without, it is a whole batch, or less where memory wants it. All devices at hand share a fold's
-    steps where it is trained `in_parallel`. Other processes of this machine may want a cache of the same images
-    (`is_beside_others`). For `on_epoch` see `Fold`.
-
-    Raises:
-        InputError: see `train_fold`. What is wrong with a config, a run folder or pseudo-labels is found before any
-            fold is trained.
+    this machine; without, it is a whole batch, or less where memory wants it. All devices at hand share a fold's steps
+    where it is trained `in_parallel`. Other processes of this machine may want a cache of the same images
+    (`is_beside_others`). For `on_epoch` see `Fold`. For the errors see `train_fold`; what is wrong with a config, a
+    run folder or pseudo-labels is found before any fold is trained.
     """
     check_training(experiment, manifest.dataset, micro_batch, in_parallel=in_parallel)
     data = experiment.data

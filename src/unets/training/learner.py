@@ -110,11 +110,7 @@ class Learner(Scored):
         """Restores what `read_state` gave. The sums of loss and Dice are kept for `restore_metrics`.
 
         Where that was with another `steps_per_update`, what counts steps is converted, and gradients that were added up
-        are left out.
-
-        Raises:
-            KeyError: a variable is missing.
-            ValueError: one has another shape.
+        are left out. Raises KeyError where a variable is missing, ValueError where one has another shape.
         """
         their_steps = int(state["steps_per_update"])
         variables = self._list_state(with_sums=their_steps == self.steps_per_update)

@@ -84,9 +84,7 @@ def find_step(batch_size: int, most: int, num_devices: int = 1) -> int:
 def find_smaller_step(error: Exception, batch_size: int, step: int, num_devices: int = 1) -> int:
     """Returns the largest step of at most half the size, after an error that says that memory did not suffice.
 
-    Raises:
-        Exception: `error` itself, where it says something else.
-        InputError: there is no smaller step.
+    Raises `error` itself where it says something else, InputError where there is no smaller step.
     """
     if not is_out_of_memory(error):
         raise error

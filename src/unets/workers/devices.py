@@ -134,10 +134,7 @@ def train_on_worker(arguments: Sequence[str], task: Task) -> None:
 
     The cache of decoded images lies on the worker's own machine, where all its workers share it: below `dask worker
     --local-directory`, or in the folder for temporary files. For the arguments see `build_command`; they must hold in
-    any working folder.
-
-    Raises:
-        InputError: the child failed.
+    any working folder. Raises InputError where the child failed.
     """
     from distributed import get_worker
 
