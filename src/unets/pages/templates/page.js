@@ -2,6 +2,7 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = id => document.getElementById(id);
+const on = (id, kind, listen) => byId(id).addEventListener(kind, listen);
 
 /** Makes an element; keys that begin with `on` are listeners, `style` is an object. */
 function make(tag, fields = {}, ...children) {
@@ -16,6 +17,12 @@ function make(tag, fields = {}, ...children) {
   element.append(...children);
   return element;
 }
+
+const button = (fields, ...children) => make("button", {type: "button", ...fields}, ...children);
+
+/** A table of a head of cells, and rows of cells. */
+const table = (fields, head, rows) =>
+  make("table", fields, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows.map(row => make("tr", {}, ...row))));
 
 /** Keeps a value in the browser; a browser that refuses keeps it until the page is closed. */
 const store = {
@@ -43,7 +50,7 @@ function setTheme(theme) {
   byId("theme").textContent = `Theme: ${theme}`;
   store.write("unets:theme", theme);
 }
-byId("theme").addEventListener("click", () => {
+on("theme", "click", () => {
   const now = document.documentElement.dataset.theme ?? "system";
   setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
 });
@@ -273,15 +280,16 @@ function drawConfusion(names, counts) {
   const percent = (count, row) => (row ? (100 * count) / row : 0),
     sums = counts.map(row => row.reduce((a, b) => a + b, 0)),
     head = name => make("th", {scope: "col", class: "num"}, name);
-  const rows = counts.map((row, own) =>
-    make("tr", {}, make("th", {scope: "row"}, names[own]), ...row.map((count, other) => {
+  const rows = counts.map((row, own) => [
+    make("th", {scope: "row"}, names[own]),
+    ...row.map((count, other) => {
       const share = percent(count, sums[own]);
       return make("td", {class: own === other ? "num right-class" : "num", style: {"--share": `${Math.min(own === other ? share * 0.5 : share * 2, 70)}%`}},
         share ? (share < 0.05 ? "< 0.1" : share.toFixed(1)) : "");
-    })));
+    })]);
   return make("figure", {class: "chart wide"}, make("figcaption", {}, "Confusion: of the pixels of each class (rows), the % that the masks give to each class (columns)"),
     make("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion of classes"},
-      make("table", {class: "confusion"}, make("thead", {}, make("tr", {}, make("td"), ...names.map(head))), make("tbody", {}, ...rows))));
+      table({class: "confusion"}, [make("td"), ...names.map(head)], rows)));
 }
 
 // ---- painting an image with its masks
@@ -483,6 +491,13 @@ function buildFilter() {
     why.every(own => DATA.columns[own].distances[index] >= LEAST);
 }
 
+/** Changes what is asked for, and all that shows it. */
+function filter(changes) {
+  Object.assign(state, changes);
+  showControls();
+  applyFilters();
+}
+
 function applyFilters() {
   const column = DATA.columns[state.by],
     low = state.low === "" ? -Infinity : +state.low,
@@ -571,21 +586,17 @@ function drawHistogram(column, candidates, low, high) {
     });
     svg.addEventListener("pointerup", event => {
       if (from === null) return;
-      let [first, last] = [bin(from), bin(at(event))].sort((a, b) => a - b);
+      const [first, last] = [bin(from), bin(at(event))].sort((a, b) => a - b);
       from = null;
-      state.low = first === 0 ? "" : round(x.from(edge(first)));
-      state.high = last === 39 ? "" : round(x.from(edge(last + 1)));
-      if (first === 0 && last === 39) state.low = state.high = "";
-      showControls();
-      applyFilters();
+      filter({low: first === 0 ? "" : round(x.from(edge(first))), high: last === 39 ? "" : round(x.from(edge(last + 1)))});
     });
   };
   const title = `${column.label}, ${values.length.toLocaleString("en")} images: click a bar, or drag over several`;
   const sorted = [...values].sort((a, b) => a - b);
   const label = `Histogram of ${column.label}: from ${format(column, sorted[0])} over ${format(column, sorted[sorted.length >> 1])} to ${format(column, sorted.at(-1))}`;
   byId("spread").replaceChildren(chart(title, label, x, y, draw, {listen}), drawScatter(column, known, low, high));
-  drawRows(byId("by-view"), column, known, index => DATA.images.view[index], "camera view", name => (state.view = state.view === name ? "" : name));
-  drawRows(byId("by-group"), column, known, groupOf, "group", name => (state.q = state.q === name ? "" : name));
+  drawRows(byId("by-view"), column, known, index => DATA.images.view[index], "camera view", "view");
+  drawRows(byId("by-group"), column, known, groupOf, "group", "q");
 }
 
 /** The column against the area of the object; a click opens the nearest image. */
@@ -611,27 +622,16 @@ function drawScatter(column, known, low, high) {
   return chart(`${column.label} by area of the object, %: click a point`, `${column.label} against the area of the object`, x, y, draw, {listen});
 }
 
-/** Rows of means, the worst first; a click filters. */
-function drawRows(host, column, known, nameOf, what, choose) {
+/** Rows of means, the worst first; a click filters by the name, which `key` of the state holds then. */
+function drawRows(host, column, known, nameOf, what, key) {
   const groups = Map.groupBy(known, nameOf);
   if (groups.size < 2 || known.length === groups.size) return host.replaceChildren();
   const means = [...groups].map(([name, own]) => [name, own.reduce((sum, index) => sum + column.values[index], 0) / own.length, own.length]);
   means.sort((a, b) => (column.worst === "low" ? a[1] - b[1] : b[1] - a[1]));
   const x = buildScale(column.style === "score" ? "score" : "linear", means.map(row => row[1]));
   const rows = means.slice(0, 8).map(([name, mean, count]) =>
-    make(
-      "button",
-      {
-        type: "button",
-        class: "row",
-        title: `${count} images`,
-        "aria-pressed": state.view === name || state.q === name,
-        onclick: () => {
-          choose(name);
-          showControls();
-          applyFilters();
-        },
-      },
+    button(
+      {class: "row", title: `${count} images`, "aria-pressed": state[key] === name, onclick: () => filter({[key]: state[key] === name ? "" : name})},
       make("span", {class: "name"}, name),
       make("i", {style: {"--share": `${(100 * x.to(mean)).toFixed(1)}%`}}),
       make("b", {}, format(column, mean)),
@@ -683,9 +683,8 @@ function makeCard(index) {
     picture = DATA.pictures[index],
     value = format(column, column.values[index]);
   const canvas = make("canvas", {"aria-hidden": true, style: {"aspect-ratio": shape}});
-  const card = make(
-    "button",
-    {type: "button", class: "card", "data-id": id, "data-index": index, "aria-label": `${id}, ${column.label} ${value}`, onclick: () => openViewer(index)},
+  const card = button(
+    {class: "card", "data-id": id, "data-index": index, "aria-label": `${id}, ${column.label} ${value}`, onclick: () => openViewer(index)},
     canvas,
     // The end of a name stays: it is what differs.
     make("span", {class: "name"}, make("span", {}, id.slice(0, -7)), id.slice(-7)),
@@ -716,14 +715,12 @@ function drawGallery() {
 function drawTable(part) {
   const columns = DATA.columns.map((column, number) =>
     make("th", {scope: "col", class: "num", "aria-sort": number === state.by ? "other" : "none"},
-      make("button", {type: "button", class: "plain", onclick: () => setColumn(number)}, column.label)));
-  const rows = part.map(index =>
-    make("tr", {},
-      make("th", {scope: "row"}, make("button", {type: "button", class: "plain", onclick: () => openViewer(index)}, DATA.images.id[index])),
-      make("td", {}, groupOf(index)), make("td", {}, DATA.images.view[index]),
-      ...DATA.columns.map(column => make("td", {class: "num"}, format(column, column.values[index])))));
-  const head = ["image", "group", "view"].map(name => make("th", {scope: "col"}, name));
-  return make("table", {}, make("thead", {}, make("tr", {}, ...head, ...columns)), make("tbody", {}, ...rows));
+      button({class: "plain", onclick: () => setColumn(number)}, column.label)));
+  const rows = part.map(index => [
+    make("th", {scope: "row"}, button({class: "plain", onclick: () => openViewer(index)}, DATA.images.id[index])),
+    make("td", {}, groupOf(index)), make("td", {}, DATA.images.view[index]),
+    ...DATA.columns.map(column => make("td", {class: "num"}, format(column, column.values[index])))]);
+  return table({}, [...["image", "group", "view"].map(name => make("th", {scope: "col"}, name)), ...columns], rows);
 }
 
 /** Paints again what is shown, after a change of layer. */
@@ -737,8 +734,7 @@ function repaint() {
 // ---- controls
 
 function chips(host, names, chosen, choose) {
-  const make1 = ([value, text]) => make("button", {type: "button", "data-value": value, "aria-pressed": String(value === chosen), onclick: () => choose(value)}, text);
-  host.replaceChildren(...names.map(make1));
+  host.replaceChildren(...names.map(([value, text]) => button({"data-value": value, "aria-pressed": String(value === chosen), onclick: () => choose(value)}, text)));
 }
 
 function listModes() {
@@ -757,13 +753,9 @@ function setPrediction(number) {
 }
 
 function setColumn(number) {
-  state.by = number;
-  state.low = state.high = "";
   const column = DATA.columns[number];
-  if (column.prediction !== null) state.of = column.prediction;
   order = sortBy(column);
-  showControls();
-  applyFilters();
+  filter({by: number, low: "", high: "", of: column.prediction ?? state.of});
   repaint();
 }
 
@@ -802,11 +794,9 @@ function showControls() {
     .filter(([, , count]) => count);
   byId("reasons").replaceChildren(
     ...reasons.map(([number, label, count]) =>
-      make("button", {type: "button", "aria-pressed": why.includes(number), onclick: () => {
-        state.why = (why.includes(number) ? why.filter(own => own !== number) : [...why, number]).join(",");
-        showControls();
-        applyFilters();
-      }}, `${label} `, make("small", {}, count))),
+      button({"aria-pressed": why.includes(number),
+        onclick: () => filter({why: (why.includes(number) ? why.filter(own => own !== number) : [...why, number]).join(",")})},
+        `${label} `, make("small", {}, count))),
   );
 }
 
@@ -979,29 +969,25 @@ function startGallery() {
     if (open >= 0 && open in DATA.pictures) openViewer(open);
     else byId("viewer").close();
   };
-  for (const [id, key, read] of [["view", "view"], ["search", "q"], ["low", "low"], ["high", "high"], ["marked-only", "marked"]])
-    byId(id).addEventListener("input", event => {
+  for (const [id, key] of [["view", "view"], ["search", "q"], ["low", "low"], ["high", "high"], ["marked-only", "marked"]])
+    on(id, "input", event => {
       const value = event.target.type === "checkbox" ? (event.target.checked ? "1" : "") : event.target.value;
       state[key] = ["low", "high"].includes(key) && Number.isNaN(+value) ? "" : value;
       applyFilters();
     });
-  byId("column").addEventListener("input", event => setColumn(+event.target.value));
-  byId("prediction").addEventListener("input", event => setPrediction(+event.target.value));
-  byId("opacity").addEventListener("input", event => {
+  on("column", "input", event => setColumn(+event.target.value));
+  on("prediction", "input", event => setPrediction(+event.target.value));
+  on("opacity", "input", event => {
     state.opacity = event.target.value;
     repaint();
   });
-  byId("swipe").addEventListener("input", event => {
+  on("swipe", "input", event => {
     view.swipe = +event.target.value;
     paintStage();
   });
   document.querySelector("form.filters").addEventListener("submit", event => event.preventDefault());
   const clicks = {
-    clear: () => {
-      Object.assign(state, {view: "", q: "", low: "", high: "", why: "", marked: ""});
-      showControls();
-      applyFilters();
-    },
+    clear: () => filter({view: "", q: "", low: "", high: "", why: "", marked: ""}),
     style: setStyle, export: exportMarks, keys: () => byId("help").showModal(),
     "as-table": () => {
       state.table = state.table ? "" : "1";
@@ -1015,8 +1001,8 @@ function startGallery() {
     },
     close: () => byId("viewer").close(), before: () => step(-1), after: () => step(1), mark: KEYS.m, fit: toggleFit,
   };
-  for (const [id, click] of Object.entries(clicks)) byId(id).addEventListener("click", click);
-  byId("viewer").addEventListener("close", () => {
+  for (const [id, click] of Object.entries(clicks)) on(id, "click", click);
+  on("viewer", "close", () => {
     const card = [...document.querySelectorAll("#cards .card")].find(own => own.dataset.id === state.open);
     state.open = "";
     writeState();
