@@ -35,9 +35,9 @@ def new(stage: Stage, classes: Path | None = None, minutes: float | None = None,
 
     def ask_gpu() -> bool:
         cli.load_backend()
-        from unets.training.memory import measure_machine
+        from unets.nets.backend import has_gpu
 
-        return measure_machine().is_gpu
+        return has_gpu()
 
     if minutes is not None and not 0 < minutes < _MOST_MINUTES:
         raise InputError(f"`--minutes` must be above 0 and below {_MOST_MINUTES:,}. Received: {minutes}")

@@ -6,8 +6,6 @@ kernel's killer, or in XLA on a CPU, which aborts where TensorFlow raises. What 
 says it then.
 """
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 
 import keras
@@ -16,7 +14,7 @@ from unets.errors import InputError, is_out_of_memory
 from unets.nets.backend import describe_device, has_gpu, prefers_xla
 from unets.nets.cost import count_parameters, measure_cost
 from unets.training.learner import Learner
-from unets.workers.machine import find_free_memory
+from unets.workers.machine import ask_driver, find_free_memory
 
 GIB = 2**30
 LESS_MEMORY = "A `data.crop_hw`, a smaller `data.size_hw` or a larger `model.stride` takes less"
@@ -62,10 +60,8 @@ class Machine:
 def measure_machine() -> Machine:
     """Asks what computes here and how much memory it has."""
     is_gpu, usable_bytes = has_gpu(), find_free_memory()  # as it stands, of a card that shares the machine's memory
-    if is_gpu and shutil.which("nvidia-smi") is not None:
-        # The driver's word: neither backend tells a card's memory before it has taken it.
-        command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # The driver's word: neither backend tells a card's memory before it has taken it.
+    if is_gpu and (said := ask_driver("--query-gpu=memory.total", "--format=csv,noheader,nounits")):
         usable_bytes = find_usable_of_gpu(min(map(int, said.split())) * 2**20)
     return Machine(device=describe_device(), is_gpu=is_gpu, usable_bytes=usable_bytes)
 

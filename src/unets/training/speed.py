@@ -15,9 +15,10 @@ from unets.data.batches import Batches
 from unets.data.cache import ArrayReader, DiskReader, PairReader
 from unets.data.samples import Sample
 from unets.dataset.first_experiments import Cost
+from unets.nets.backend import has_gpu
 from unets.nets.predictor import Predictor
 from unets.training.learner import build_learner
-from unets.training.memory import find_smaller_step, measure_machine
+from unets.training.memory import find_smaller_step
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
 
@@ -95,7 +96,7 @@ def measure_speed(
 
 def time_step(dataset: DatasetConfig, experiment: ExperimentConfig, clock: Clock = time.perf_counter) -> Cost:
     """Times an experiment for `unets new`, in a quarter of a minute; images come from a cache."""
-    is_gpu = measure_machine().is_gpu
+    is_gpu = has_gpu()
     speed = measure_speed(experiment, dataset, (), micro_batch=experiment.data.batch_size, is_gpu=is_gpu, clock=clock)
     beside = 0.0 if is_gpu else speed.augment_seconds
     return Cost(train_seconds=speed.train_seconds + beside, predict_seconds=speed.predict_seconds + beside)

@@ -7,7 +7,6 @@ command with one experiment and one fold, so whatever holds for one fold (locks,
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from queue import SimpleQueue
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.store.paths import CACHE_VARIABLE
-from unets.workers.machine import count_cores, end_with_parent
+from unets.workers.machine import ask_driver, count_cores, end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +54,7 @@ def list_gpus() -> list[str]:
 
     That variable, where it is set, says which; otherwise all that `nvidia-smi` lists.
     """
-    if (program := shutil.which("nvidia-smi")) is None:
-        return []
-    said = subprocess.run([program, "-L"], capture_output=True, text=True, check=False).stdout
-    there = [str(index) for index in range(len(re.findall(r"^GPU ", said, flags=re.MULTILINE)))]
+    there = [str(index) for index in range(len(re.findall(r"^GPU ", ask_driver("-L"), flags=re.MULTILINE)))]
     if not there or _GPUS not in os.environ:
         return there
     names = [name.strip() for name in os.environ[_GPUS].split(",")]

@@ -1,9 +1,11 @@
-"""What this process may take of its machine: cores and memory; and its end with the process that started it."""
+"""What this process may take of its machine: cores, memory, GPUs; and its end with the process that started it."""
 
 import math
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from threading import Thread
@@ -21,6 +23,14 @@ _CGROUP_FILES = (
 def count_cores() -> int:
     """Returns the number of cores this process may use (a container's share, not the host's)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ask_driver(*arguments: str) -> str:
+    """Returns what `nvidia-smi` says of this machine's GPUs, none of which it touches; nothing where it cannot tell."""
+    if (program := shutil.which("nvidia-smi")) is None:
+        return ""
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    return "" if done.returncode else done.stdout
 
 
 def find_free_memory(cgroups: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
