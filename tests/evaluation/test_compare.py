@@ -246,13 +246,12 @@ def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None
 
 def test_scores_of_other_weights_are_noted_and_a_copied_folder_s_are_not(project: Project, tmp_path: Path) -> None:
     os.utime(project.run_dir("b", 0) / "net.weights.h5", ns=(4 * 10**18, 4 * 10**18))  # as `cp -r` may leave it
-    assert not [note for note in compare(project, "dice", "a", "b").notes if "other weights" in note]
+    assert not [note for note in compare(project, "dice", "a", "b").notes if "present weights" in note]
     (project.run_dir("b", 0) / "net.weights.h5").write_bytes(b"others")
-    assert "b has other weights since it was evaluated: `unets predict --exp b` evaluates the present ones" in (
-        compare(project, "dice", "a", "b").notes
-    )
+    note = "b was evaluated before the present weights: run `unets predict --exp b`"
+    assert note in compare(project, "dice", "a", "b").notes
     dataset, experiment = DatasetConfig(size_hw=(64, 96)), ExperimentConfig()
-    with pytest.raises(InputError, match=r"scores of what is there\. Received: b has other weights since"):
+    with pytest.raises(InputError, match=r"what is there\. Received: b was evaluated before the present weights"):
         record_experiment(project, dataset, "b", experiment, {})
 
 
@@ -263,12 +262,11 @@ def test_scores_of_other_masks_are_noted_and_not_recorded(project: Project) -> N
 
     write_tables("2")
     write_json(project.oof_pixels_path("b"), {"weights": {}, "masks": read_masks_digest(project)})
-    assert not [note for note in compare(project, "dice", "a", "b").notes if "other masks" in note]
+    assert not [note for note in compare(project, "dice", "a", "b").notes if "present masks" in note]
     write_tables("3")
-    assert "b has other masks since it was evaluated: `unets predict --exp b` evaluates the present ones" in (
-        compare(project, "dice", "a", "b").notes
-    )
-    with pytest.raises(InputError, match="Received: b has other masks since"):
+    note = "b was evaluated before the present masks: run `unets predict --exp b`"
+    assert note in compare(project, "dice", "a", "b").notes
+    with pytest.raises(InputError, match="Received: b was evaluated before the present masks"):
         record_experiment(project, DatasetConfig(size_hw=(64, 96)), "b", ExperimentConfig(), {})
 
 

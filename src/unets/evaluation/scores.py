@@ -131,7 +131,8 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
     if is_ensemble(name):
         ensemble = read_ensemble(project, name)
         experiments = tuple(member.experiment for member in ensemble.members)
-        hashes, notes = {ensemble.folds_sha256}, _note_changed(project, label, ensemble)
+        hashes, changed = {ensemble.folds_sha256}, _find_changed_members(project, ensemble)
+        command = "unets predict && unets ensemble"
         mean = float(table["score"].mean())
         if len(table) != ensemble.num_images or abs(mean - ensemble.score.mean) > _ROUNDING:
             raise InputError(
@@ -140,14 +141,10 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
                 f"{mean:.6f}. Run `unets ensemble`"
             )
     else:
-        experiments, notes = (name,), ()
+        experiments, changed, command = (name,), find_changed(project, name), f"unets predict --exp {name}"
         remedy = f"{label} is evaluated by it. Run `unets train --exp {name} && unets predict --exp {name}`"
         snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in list_folds(table)]
         hashes = {str(read_json(own, folds_hash=str, remedy=remedy)["folds_hash"]) for own in snapshots}
-        makes = f"`unets predict --exp {name}` evaluates the present ones"
-        notes = tuple(
-            f"{label} has other {what} since it was evaluated: {makes}" for what in find_changed(project, name)
-        )
     with naming(path, "be a csv of id,group,fold"):
         fold_of = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")["fold"]
     is_agreed = (fold_of.reindex(table.index) == table["fold"].astype(str)).all()
@@ -156,6 +153,7 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
             f"{label} must be trained and evaluated on the present folds, {path}. Received: other folds. "
             f"`unets clean --exp {','.join(experiments)}` deletes its runs, so that they can be made again"
         )
+    notes = tuple(f"{label} was evaluated before the present {what}: run `{command}`" for what in changed)
     return Scores(name=label, project=project, metric=metric, experiments=experiments, table=table, notes=notes)
 
 
@@ -181,8 +179,8 @@ def _has_other_masks(project: Project, scored: Mapping[str, Any]) -> bool:
     return None not in (before, now) and before != now
 
 
-def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str, ...]:
-    """Says which members, and whether the masks, are others than when it was fitted; deleted maps are no others."""
+def _find_changed_members(project: Project, ensemble: Ensemble) -> list[str]:
+    """Does `find_changed` for all members together, whose maps count, too; deleted maps are no others."""
     changed = []
     for member in ensemble.members:
         folder = project.maps_dir(member.experiment, "oof")
@@ -190,11 +188,7 @@ def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str
         if has_others or "weights" in find_changed(project, member.experiment):
             changed.append(member.experiment)
     found = [f"weights or maps of {', '.join(changed)}"] if changed else []
-    found += ["masks of the data set"] if _has_other_masks(project, ensemble.ground_truth) else []
-    words = (
-        f"{label} was evaluated before the present {what}: run `unets predict && unets ensemble`" for what in found
-    )
-    return tuple(words)
+    return found + ["masks"] * _has_other_masks(project, ensemble.ground_truth)
 
 
 def tabulate_scores(
