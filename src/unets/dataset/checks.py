@@ -27,7 +27,7 @@ from unets.dataset.rle_csv import default_rows, list_columns, parse_row, read_sa
 from unets.errors import InputError
 from unets.log import format_count
 from unets.store.paths import Project
-from unets.store.runs import append_json_line, fingerprint, write_text
+from unets.store.runs import append_json_line, fingerprint, read_json_lines, write_text
 from unets.workers.pool import in_chunks, run_tasks
 
 T = TypeVar("T")
@@ -293,10 +293,9 @@ def _stamp_samples(manifest: Manifest) -> dict[str, str]:
 def _read_records(project: Project, stamps: Mapping[str, str]) -> dict[str, CheckedImage]:
     """Returns the records that are of the present bytes and rules, by id; a torn line is none."""
     found = {}
-    lines = project.checked_path.read_bytes().splitlines() if project.checked_path.is_file() else ()
-    for line in lines:
-        with suppress(ValidationError):
-            record = CheckedImage.model_validate_json(line)
+    for row in read_json_lines(project.checked_path):
+        with suppress(ValidationError):  # of another version
+            record = CheckedImage(**row)
             if stamps.get(record.id) == record.stamp:
                 found[record.id] = record
     return found
