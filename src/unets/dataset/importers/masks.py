@@ -341,10 +341,11 @@ class _Reading(Import):
                 relation = "unclear"
             if relation in _DROPPED:
                 why, text = (words.format(one=repr(one), other=repr(other)) for words in _DROPPED[relation])
-                paths = [path for files in kept.pop(other).values() for path in files]
+                paths = {path for files in kept.pop(other).values() for path in files}
                 self.leave(paths, why)
+                shapes = [shape for shape, names in self.shapes.items() if any(name.path in paths for name in names)]
                 if text:
-                    self.ask("source.masks", text, f"({_glob(paths)!r},)")
+                    self.ask("source.masks", text, repr(tuple(shape.replace("#", "*") for shape in shapes)))
         return kept
 
     def _name_classes(self, roles: Mapping[str, Files]) -> dict[str, Files]:
@@ -404,13 +405,3 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     if overlap >= _SAME:
         return "alike"
     return "class" if binary or overlap < 0.05 else "unclear"
-
-
-def _glob(paths: Sequence[str]) -> str:
-    """Returns a pattern that fits the paths, as `masks/*`."""
-    folder = paths[0].rpartition("/")[0]
-    tails = {path.rpartition("/")[2] for path in paths}
-    last = next(iter(tails))
-    end = next((last[i:] for i in range(len(last)) if all(t.endswith(last[i:]) for t in tails)), "")
-    common = folder if all(path.startswith(folder) for path in paths) else folder.split("/")[0]
-    return f"{common}/*{end}" if common else f"*{end}"

@@ -54,7 +54,10 @@ def _name_classes(found: Annotations) -> None:
     names: dict[Value, str] = {}
     for path in (*listing.select(".yaml", ".yml", ".names"), *listing.select(".txt")):
         if not names and (not path.endswith(".txt") or re.search(r"classes|names", path.rpartition("/")[2].lower())):
-            names = _read_names(path, listing.read_text(path), numbers)
+            text = listing.read_text(path)
+            names = parse_class_list(path, text)
+            if not names.keys() >= numbers and not path.endswith((".yaml", ".yml")):  # a name a line, of any signs
+                names = dict(enumerate(line for line in map(str.strip, text.splitlines()) if line))
             found.account |= {path: "annotation"} if names else {}
     missing = numbers - names.keys()
     if names and missing:
@@ -65,11 +68,3 @@ def _name_classes(found: Annotations) -> None:
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
         found.areas[image] = [replace(area, label=names[int(area.label)]) for area in areas]
-
-
-def _read_names(path: str, text: str, numbers: set[int]) -> dict[Value, str]:
-    """Reads the names of a list of classes; of a txt that is no list of numbered ones, a name a line."""
-    found = parse_class_list(path, text)
-    if found.keys() >= numbers or path.endswith((".yaml", ".yml")):
-        return found
-    return dict(enumerate(line for line in map(str.strip, text.splitlines()) if line))
