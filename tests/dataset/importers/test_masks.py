@@ -24,10 +24,10 @@ from tests.dataset.importers.drawing import (
     list_questions,
     merge,
 )
-from unets.config import Coding, MasksSource
+from unets.config import Coding, DatasetConfig, MasksSource, SubmissionConfig
 from unets.dataset.importers.draws import DrawFiles, merge_layers
 from unets.dataset.importers.listing import list_input
-from unets.dataset.importers.search import choose, read
+from unets.dataset.importers.search import choose, read, read_input
 from unets.errors import InputError
 
 WHITE = 255
@@ -300,6 +300,18 @@ def test_classes_that_overlap_have_a_mask_each(drawing: Drawing) -> None:
     _, result = import_drawn(drawing)
     assert result.classes == ("cup", "disc")
     assert result.overlapping
+
+
+@pytest.mark.parametrize("pattern", ["{c}/{i}.png", "masks/{i}.png"])
+def test_masks_may_be_said_to_overlap_where_a_look_at_some_found_none(drawing: Drawing, pattern: str) -> None:
+    for number in range(4):
+        for index, part in drawing.add(f"images/{number}.png", number, 2):
+            drawing.save(pattern.format(c="ab"[index - 1], i=number), part * np.uint8(WHITE))
+    classes = ("a", "b") if pattern.startswith("{c}") else ("object",)
+    fields = {"source": MasksSource(), "metric": "iou", "submission": SubmissionConfig(class_column="class")}
+    found = read_input(drawing.root, DatasetConfig(classes=classes, overlapping=True, **fields), drawing.root)
+    assert found.overlapping == (len(classes) == 2)
+    assert [len(found.read_layers(sample)) for sample in found.samples] == [len(classes)] * 4
 
 
 def test_channels_in_files_of_their_own_are_refused_by_name(drawing: Drawing) -> None:

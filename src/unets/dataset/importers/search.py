@@ -87,6 +87,9 @@ def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Imp
     found = read(listing, source)
     if sample := listing.plain.get(dataset.submission.sample or ""):
         found.account[sample] = "sample submission"
+    if dataset.overlapping and not found.overlapping:  # it looks for pixels of two classes in some masks alone
+        (first, *_) = found.train.values()
+        found.overlapping = len(first.read_layers(True)) == len(found.classes) > 1
     named, wanted = ([name.casefold() for name in classes] for classes in (found.classes, dataset.classes))
     if len(named) != len(wanted):
         return found
