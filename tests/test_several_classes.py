@@ -15,13 +15,14 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.folds import write_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.ensemble.score import score_submission
 from unets.prediction.maps import open_maps
 from unets.store.paths import Project
+from unets.store.runs import hash_file
 from unets.submission.submission import write_submission
 
 CLASSES = ("body", "glass")
@@ -48,7 +49,7 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
         "unet",
         EXPERIMENT,
         folds=folds,
-        folds_hash=hash_folds(project.folds_path),
+        folds_hash=hash_file(project.folds_path),
         use_folds=[0],
     )
     predict_experiments(project, manifest, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})

@@ -27,7 +27,7 @@ from unets.config import (
 from unets.data.geometry import cover
 from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
-from unets.dataset.folds import hash_folds, read_folds, write_folds
+from unets.dataset.folds import read_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe, average_maps
@@ -105,7 +105,7 @@ def write_run(
     """Writes the folder of a run on the present folds: config, weights (bytes, or a net's), and what it reached."""
     run_dir, folds_path = project.run_dir(name, fold), project.folds_path
     run_dir.mkdir(parents=True, exist_ok=True)
-    folds_hash = hash_folds(folds_path) if folds_path.exists() else "folds"
+    folds_hash = hash_file(folds_path) if folds_path.exists() else "folds"
     snapshot = take_snapshot(experiment or ExperimentConfig(), dataset or DatasetConfig(), fold, folds_hash)
     write_snapshot(run_dir, snapshot)
     path = run_dir / "net.weights.h5"

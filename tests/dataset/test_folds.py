@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from unets.config import load_dataset
 from unets.data.samples import read_mask
 from unets.dataset.checks import MaskFacts, check_data
-from unets.dataset.folds import hash_folds, measure_masks, read_folds, split_groups, write_folds
+from unets.dataset.folds import measure_masks, read_folds, split_groups, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.store.runs import hash_file
 
 MakeCompetition = Callable[..., Project]
 
@@ -118,9 +119,9 @@ def test_a_file_is_written_once_and_then_kept_in_any_dialect(make_competition: M
     # written by hand: folds 0 and 1 change places, with another program's line ends
     swapped = [f"{line[:-1]}{1 - int(line[-1])}" for line in rows]
     project.folds_path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([header, *swapped, ""]).encode())
-    before = hash_folds(project.folds_path)
+    before = hash_file(project.folds_path)
     assert write_folds(project, manifest) == {id_: 1 - fold for id_, fold in folds.items()}
-    assert hash_folds(project.folds_path) == before
+    assert hash_file(project.folds_path) == before
 
 
 def test_what_masks_hold_from_masks_or_from_the_record(make_competition: MakeCompetition) -> None:

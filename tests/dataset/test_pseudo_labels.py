@@ -12,7 +12,6 @@ import pytest
 from unets.config import load_dataset
 from unets.data.io import encode_png
 from unets.data.samples import read_mask
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import (
     count_pseudo_labels,
@@ -46,7 +45,7 @@ def write_labels(project: Project, rows: dict[str, int], fold: int = 0) -> Path:
         for id_, height in rows.items():
             mask_hw = np.repeat(np.arange(32)[:, None] < height, 32, axis=1)
             archive.writestr(f"{id_}.png", encode_png(mask_hw.astype(np.uint8)))
-    record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
+    record = {"file_sha256": hash_file(path), "folds_hash": hash_file(project.folds_path)}
     record |= {"num_images": 4, "num_kept": len(rows), "confidence": 0.9}
     project.pseudo_labels_record_path("round1", fold).write_text(json.dumps(record))
     return path

@@ -11,7 +11,6 @@ import pytest
 
 from tests.trained_competition import build_ensemble, write_run
 from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import read_masks_digest
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
@@ -75,7 +74,7 @@ def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "e
     ensemble = build_ensemble(
         {"a": 0.5, "b": 0.5},
         name=name,
-        folds_sha256=hash_folds(project.folds_path),
+        folds_sha256=hash_file(project.folds_path),
         num_images=len(scores),
         score=score,
     )

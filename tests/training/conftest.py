@@ -14,9 +14,10 @@ import pytest
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.data.cache import DiskReader, PairReader, open_reader
-from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.folds import write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
+from unets.store.runs import hash_file
 from unets.training import panel
 from unets.training.fold import train_fold
 from unets.training.state import Fold
@@ -71,7 +72,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[
         project=project,
         manifest=manifest,
         folds=write_folds(project, manifest),
-        folds_hash=hash_folds(project.folds_path),
+        folds_hash=hash_file(project.folds_path),
         reader=open_reader(manifest.train, dataset, SIZE_HW, "ram", project.cache_dir),
     )
 

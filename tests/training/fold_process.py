@@ -16,9 +16,10 @@ from typing import Any
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.data.cache import open_reader
-from unets.dataset.folds import hash_folds, read_folds
+from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
+from unets.store.runs import hash_file
 from unets.training import panel
 from unets.training.fold import train_fold
 from unets.training.state import Fold
@@ -76,7 +77,7 @@ def run(root: Path, job: dict[str, Any]) -> None:
         experiment=build_experiment(job["training"]),
         number=0,
         folds=read_folds(project.folds_path, manifest),
-        folds_hash=hash_folds(project.folds_path),
+        folds_hash=hash_file(project.folds_path),
     )
     train_fold(fold, reader, micro_batch=2, workers=2, save_seconds=0.0)
 

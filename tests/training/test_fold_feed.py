@@ -14,7 +14,7 @@ from unets.config import load_dataset
 from unets.data.batches import Batches
 from unets.data.io import encode_png
 from unets.data.samples import read_image
-from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.folds import write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.nets.losses import build_loss
@@ -67,7 +67,7 @@ def write_labels(project: Project, rows_of: dict[str, list[int]]) -> Path:
             mask_hw = np.zeros((64, 96), dtype=np.uint8)
             mask_hw[rows] = 1
             archive.writestr(zipfile.ZipInfo(f"{id_}.png"), encode_png(mask_hw))
-    record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
+    record = {"file_sha256": hash_file(path), "folds_hash": hash_file(project.folds_path)}
     project.pseudo_labels_record_path("round1", 0).write_text(
         json.dumps(record | {"num_images": 8, "num_kept": 2, "confidence": 0.9})
     )
@@ -80,7 +80,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     project = make_competition(num_groups=4, num_views=2, image_format="png")
     manifest = read_manifest(project, load_dataset(project.configs_dir))
     folds = write_folds(project, manifest)
-    arguments: dict[str, Any] = {"folds": folds, "folds_hash": hash_folds(project.folds_path)}
+    arguments: dict[str, Any] = {"folds": folds, "folds_hash": hash_file(project.folds_path)}
     experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
     fed: list[tuple[Batches, Batches]] = []
 

@@ -63,8 +63,8 @@ def train(
 
     --cluster: a fold on each worker that has a GPU.
     """
-    from unets.dataset.folds import hash_folds
     from unets.evaluation.trackers import build_trackers
+    from unets.store.runs import hash_file
     from unets.training.source import order_experiments
     from unets.workers import devices as workers
     from unets.workers.cluster import find_cluster
@@ -101,7 +101,7 @@ def train(
             name,
             experiment,
             folds=folds,
-            folds_hash=hash_folds(project.folds_path),
+            folds_hash=hash_file(project.folds_path),
             use_folds=folds_of[name],
             micro_batch=micro_batch,
             in_parallel=data_parallel,

@@ -20,7 +20,7 @@ from unets.dataset.checks import MaskFacts, read_checked_masks
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import hash_file, read_csv, write_csv
+from unets.store.runs import read_csv, write_csv
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -184,8 +184,3 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     if min(sizes) * _SMALL_SHARE < len(folds) / num_folds:
         logger.warning("%s: folds have %s images; what the smallest reach says little", path, sizes)
     return folds
-
-
-def hash_folds(path: Path) -> str:
-    """Returns the SHA-256 of the fold file, which every run records."""
-    return hash_file(path)

@@ -15,7 +15,6 @@ from dataclasses import replace
 
 from unets.data.files import list_members
 from unets.data.samples import Sample
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -37,7 +36,7 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
     record = read_json(project.pseudo_labels_record_path(name, fold), remedy=f"Run {remedy}", **types)
     if record["file_sha256"] != sha256:
         raise InputError(f"{path} must be as it was made. Received: other bytes. Run {remedy}")
-    if record["folds_hash"] != hash_folds(project.folds_path):
+    if record["folds_hash"] != hash_file(project.folds_path):
         raise InputError(
             f"{path} must be of the folds in {project.folds_path}. Received: labels made on other folds, by nets that "
             f"may have seen what fold {fold} holds out. Run {remedy}"

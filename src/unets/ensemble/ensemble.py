@@ -10,14 +10,13 @@ from typing import Any
 from pydantic import Field
 
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, Threshold, is_ensemble
-from unets.dataset.folds import hash_folds
 from unets.ensemble.recipe import Recipe
 from unets.ensemble.selection import CandidateResult
 from unets.errors import InputError
 from unets.metrics.intervals import Interval
 from unets.prediction.maps import MapReader, open_maps
 from unets.store.paths import Project
-from unets.store.runs import read_config
+from unets.store.runs import hash_file, read_config
 
 
 class Member(Config):
@@ -108,7 +107,7 @@ def list_fitted(project: Project) -> list[str]:
 
 def check_folds(project: Project, ensemble: Ensemble) -> None:
     """Raises InputError where the fold file has changed since an ensemble was evaluated."""
-    if hash_folds(project.folds_path) != ensemble.folds_sha256:
+    if hash_file(project.folds_path) != ensemble.folds_sha256:
         raise InputError(
             f"{project.ensemble_path(ensemble.name)} must be of the folds in {project.folds_path}. Received: one of "
             f"other folds. Run `unets ensemble`"

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 
 from unets.config import DatasetConfig, EnsembleConfig
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import read_masks_digest
 from unets.ensemble.ensemble import Ensemble, Member, describe_ground_truth
 from unets.ensemble.mask_scores import Fractions, Scores
@@ -19,7 +18,7 @@ from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
 from unets.store.paths import Project
-from unets.store.runs import write_json
+from unets.store.runs import hash_file, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def fit_ensemble(
         ground_truth=describe_ground_truth(dataset) | {"masks": read_masks_digest(project)},
         image_hw=dataset.size_hw,
         folds=oof.folds,
-        folds_sha256=hash_folds(project.folds_path),
+        folds_sha256=hash_file(project.folds_path),
         num_images=len(groups),
         num_groups=len(set(groups)),
         num_parts=len(selection.recipes_by_part),

@@ -15,7 +15,6 @@ import numpy as np
 from unets.config import DatasetConfig, ExperimentConfig, check_name
 from unets.data.io import encode_png
 from unets.data.samples import Sample, read_full_size
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import list_candidates, name_command
 from unets.ensemble.ensemble import Ensemble
@@ -84,7 +83,7 @@ def make_pseudo_labels(
                 fingerprint_nets(experiments[k], dataset.classes, hash_weights({fold: path_of[k]})) for k in names
             ]
             made_of = {
-                "folds_hash": hash_folds(project.folds_path),
+                "folds_hash": hash_file(project.folds_path),
                 "members": [{"experiment": k, "fingerprint": one} for k, one in zip(names, prints, strict=True)],
                 "recipe": recipe.model_dump(mode="json"),
                 "confidence": confidence,

@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from unets.config import Config, list_seeds
-from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores, note_part
@@ -19,6 +18,7 @@ from unets.log import format_count
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.metrics.masks import find_metric
 from unets.store.paths import Project
+from unets.store.runs import hash_file
 from unets.tables import Table, render_notes, render_table
 
 MAX_CHANGES = 10
@@ -81,7 +81,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
     """
     runs = [_load_runs(project, metric, *named, num_seeds) for named in (("A", name_a), ("B", name_b))]
     a, b = map(_average, runs)
-    if hash_folds(a.project.folds_path) != hash_folds(b.project.folds_path):
+    if hash_file(a.project.folds_path) != hash_file(b.project.folds_path):
         raise InputError(
             f"`A` and `B` must stand on the same folds, or one was trained on images that the other is evaluated by. "
             f"Received: {a.project.folds_path} and {b.project.folds_path}, which differ"

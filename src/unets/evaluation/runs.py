@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from unets.config import Config, DatasetConfig, load_experiment, split_name
-from unets.dataset.folds import hash_folds
 from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.store.run_folder import (
@@ -26,7 +25,7 @@ from unets.store.run_folder import (
     read_snapshot,
     take_snapshot,
 )
-from unets.store.runs import find_lock_owner
+from unets.store.runs import find_lock_owner, hash_file
 from unets.tables import Table
 
 State = Literal["finished", "running", "stopped", "broken"]
@@ -70,7 +69,7 @@ class Cost(Config):
 
 def list_runs(project: Project, dataset: DatasetConfig) -> list[Run]:
     """Lists all runs of a competition, by experiment and fold."""
-    folds_hash = hash_folds(project.folds_path) if project.folds_path.exists() else ""
+    folds_hash = hash_file(project.folds_path) if project.folds_path.exists() else ""
     runs = []
     for experiment_dir in list_folders(project.models_dir):
         matches = [re.fullmatch(r"fold(\d+)", path.name) for path in list_folders(experiment_dir)]

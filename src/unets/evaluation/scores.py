@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from unets.config import is_ensemble
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import read_masks_digest
 from unets.ensemble.ensemble import Ensemble, list_fitted, read_ensemble
 from unets.errors import InputError, naming
@@ -148,7 +147,7 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
     with naming(path, "be a csv of id,group,fold"):
         fold_of = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")["fold"]
     is_agreed = (fold_of.reindex(table.index) == table["fold"].astype(str)).all()
-    if not is_agreed or hashes != {hash_folds(path)}:
+    if not is_agreed or hashes != {hash_file(path)}:
         raise InputError(
             f"{label} must be trained and evaluated on the present folds, {path}. Received: other folds. "
             f"`unets clean --exp {','.join(experiments)}` deletes its runs, so that they can be made again"

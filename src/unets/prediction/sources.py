@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import ExperimentConfig
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
 from unets.prediction.maps import join_nets
 from unets.store.paths import Project
@@ -43,7 +42,7 @@ class StoredWeights:
 
 def find_fold_weights(project: Project, manifest: Manifest, name: str, experiment: ExperimentConfig, fold: int) -> Path:
     """Does `find_weights` for a fold of an experiment, trained on the present folds and images."""
-    folds_hash = hash_folds(project.folds_path)
+    folds_hash = hash_file(project.folds_path)
     snapshot = take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest)
     return find_weights(project.run_dir(name, fold), snapshot)
 
