@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,14 @@ logger = logging.getLogger(__name__)
 
 Recipes = tuple[Sequence[Recipe], Sequence[Recipe]]  # that an image's maps are scored under, and those without TTA
 Look = Callable[[ClassMask, list[MapU8]], Any]
+# Some images with their recipes, and readers of their maps and of those without TTA.
+_Task = tuple[list[tuple[Sample, Recipes]], list[list[Any]]]
 _CHUNK = 16  # images a task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OofTask:
-    """Some training images and the way to their maps; all of them, or a worker's share."""
+class OutOfFold:
+    """Training images and the way to their maps."""
 
     dataset: DatasetConfig
     samples: tuple[Sample, ...]
@@ -48,21 +50,10 @@ class OofTask:
         """The folds that the images are in."""
         return tuple(sorted({self.fold_of[sample.id] for sample in self.samples}))
 
-    def select(self, samples: Sequence[Sample]) -> "OofTask":
-        """Returns a worker's share."""
-        ids = [sample.id for sample in samples]
-        return replace(
-            self,
-            samples=tuple(samples),
-            fold_of={id_: self.fold_of[id_] for id_ in ids},
-            readers=tuple(reader.select(ids) for reader in self.readers),
-            no_tta_readers=tuple(reader and reader.select(ids) for reader in self.no_tta_readers),
-        )
-
 
 def open_oof(
     project: Project, dataset: DatasetConfig, experiments: Sequence[str], folds: Sequence[int] | None = None
-) -> OofTask:
+) -> OutOfFold:
     """Opens the out-of-fold maps of experiments, for images of folds; None: of all that each has maps of.
 
     Raises InputError where a fold wanted is missing, there are maps of only some images of a fold, of other classes, or
@@ -96,22 +87,27 @@ def open_oof(
                 )
         reader.check_samples(samples)
     no_tta = tuple(_open_no_tta(project, *named, samples) for named in zip(experiments, readers, strict=True))
-    everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
-    return everything.select(samples)
+    return OutOfFold(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
 
 
 def score_images(
-    oof: OofTask, choose: Callable[[Sample], Recipes], *, what: str, look: Look | None = None
+    oof: OutOfFold, choose: Callable[[Sample], Recipes], *, what: str, look: Look | None = None
 ) -> tuple[Fractions, list[Any]]:
     """Scores images in worker processes under the recipes that are chosen for each.
 
     Returns float64 (images, recipes, classes, 2), see `unets.metrics.masks`: of the image's maps, then of those without
     TTA, NaN where a member has no such map. And what `look` finds in each ground truth and its maps.
     """
-    chunks = in_chunks(oof.samples, _CHUNK)
-    tasks = ((oof.select(chunk), list(map(choose, chunk))) for chunk in chunks)
-    score = partial(_score_task, look)
-    parts = list(run_tasks(score, tasks, what=what, total=len(chunks), unit="chunk"))
+    chunks, readers = in_chunks(oof.samples, _CHUNK), (oof.readers, oof.no_tta_readers)
+
+    def build(chunk: Sequence[Sample]) -> _Task:
+        ids = [sample.id for sample in chunk]
+        return [(sample, choose(sample)) for sample in chunk], [
+            [one and one.select(ids) for one in own] for own in readers
+        ]
+
+    score = partial(_score_task, oof.dataset, look)
+    parts = list(run_tasks(score, map(build, chunks), what=what, total=len(chunks), unit="chunk"))
     return np.concatenate([part for part, _ in parts]), [one for _, found in parts for one in found]
 
 
@@ -140,7 +136,7 @@ def score_oof(
     return scores
 
 
-def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> None:
+def write_scores(path: Path, oof: OutOfFold, columns: Mapping[str, Scores]) -> None:
     """Writes a csv of `id,group,fold` and columns of scores, one row an image; NaN is an empty cell."""
     rows = (
         [s.id, s.group, oof.fold_of[s.id], *("" if np.isnan(score) else f"{score:.6f}" for score in row)]
@@ -153,14 +149,14 @@ def _count_pixels(recipe: Recipe, num_classes: int, target: ClassMask, maps: Seq
     return count_pixels_of(target, make_mask(recipe, maps, (target.shape[0], target.shape[1])), num_classes)
 
 
-def _score_task(look: Look | None, task: tuple[OofTask, list[Recipes]]) -> tuple[Fractions, list[Any]]:
-    rows, found, (oof, chosen) = [], [], task
-    for sample, (recipes, recipes_no_tta) in zip(oof.samples, chosen, strict=True):
-        target, maps = read_mask(sample), [reader.read_map(sample.id) for reader in oof.readers]
-        score = partial(_score, oof.dataset, target, read_objects(sample))
+def _score_task(dataset: DatasetConfig, look: Look | None, task: _Task) -> tuple[Fractions, list[Any]]:
+    rows, found, (chosen, (readers, no_tta_readers)) = [], [], task
+    for sample, (recipes, recipes_no_tta) in chosen:
+        target, maps = read_mask(sample), [reader.read_map(sample.id) for reader in readers]
+        score = partial(_score, dataset, target, read_objects(sample))
         rows.append(score(maps, recipes))
         if recipes_no_tta:
-            maps_no_tta = [None if one is None else one.read_map(sample.id) for one in oof.no_tta_readers]
+            maps_no_tta = [None if one is None else one.read_map(sample.id) for one in no_tta_readers]
             rows[-1] += score(maps_no_tta, recipes_no_tta)
         if look is not None:
             found.append(look(target, maps))
