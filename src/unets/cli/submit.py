@@ -88,11 +88,11 @@ def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = No
     """
     from unets.store.provenance import describe_commit
     from unets.submission.kaggle import dataset as kaggle
-    from unets.submission.kaggle.client import sign_in
+    from unets.submission.kaggle.client import Session
 
     project, dataset = stage.project, stage.dataset
     made = stage.read_ensemble()
-    session = None if owner and not upload else sign_in(dataset.kaggle or project.competition)
+    session = None if owner and not upload else Session(dataset.kaggle or project.competition)
     owner = kaggle.check_owner(owner or session.user)  # type: ignore[union-attr]
     slug = slug or kaggle.name_slug(made)
     with stage.lock_models():

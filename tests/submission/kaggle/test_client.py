@@ -10,7 +10,7 @@ import pytest
 
 from tests.submission.kaggle.fake import COMPETITION, KEY, TOKEN, USER, FakeKaggle
 from unets.errors import InputError
-from unets.submission.kaggle.client import Session, sign_in
+from unets.submission.kaggle.client import Session
 
 # Variables, and files below ~/.kaggle with their content.
 CREDENTIALS = {
@@ -45,7 +45,7 @@ def test_each_kind_of_credentials_signs_in(kind: str, stranger: FakeKaggle, monk
         (home / ".kaggle" / name).write_text(content)
         (home / ".kaggle" / name).chmod(0o600)
     stranger.files = {"a.zip": b""}
-    session = sign_in(COMPETITION)
+    session = Session(COMPETITION)
     assert list_names(session) == ["a.zip"] and session.user == USER
     secret = KEY if kind in ("key", "kaggle.json") else TOKEN
     assert session.hide(f"not {secret}!") == "not ***!"
@@ -57,23 +57,23 @@ def test_wrong_credentials_are_told_without_them(
     """The client prints a page and ends the process."""
     wanted = r"KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or ~/\.kaggle/kaggle\.json .*Received: none"
     with pytest.raises(InputError, match=wanted):
-        sign_in(COMPETITION)
+        Session(COMPETITION)
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired12345678")
     with pytest.raises(InputError, match="a token in KAGGLE_API_TOKEN, which Kaggle does not know") as caught:
-        sign_in(COMPETITION)
+        Session(COMPETITION)
     assert "KGAT_expired" not in str(caught.value)
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     monkeypatch.setenv("KAGGLE_USERNAME", USER)
     monkeypatch.setenv("KAGGLE_KEY", "fedcba9876543210")
     with pytest.raises(InputError, match=r"Kaggle must accept the credentials; new ones: .* Received: Unauthenticated"):
-        list_names(sign_in(COMPETITION))
+        list_names(Session(COMPETITION))
 
 
 def test_a_kaggle_that_is_away_is_told(fake: FakeKaggle) -> None:
     fake.is_away = True
     with pytest.raises(InputError, match="Kaggle must be within reach"):
-        list_names(sign_in(COMPETITION))
+        list_names(Session(COMPETITION))
     assert fake.pauses == [2.0, 4.0, 8.0, 16.0, 32.0]
 
 
@@ -84,4 +84,4 @@ def test_the_client_that_is_not_installed_is_named_and_no_stage_pays_for_it(monk
     assert done.stdout == "set()\n"
     monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
     with pytest.raises(InputError, match=r"`pip install '\.\[kaggle\]'`"):
-        sign_in(COMPETITION)
+        Session(COMPETITION)

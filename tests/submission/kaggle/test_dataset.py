@@ -22,7 +22,7 @@ from unets.config import load_dataset
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.submission.kaggle.client import sign_in
+from unets.submission.kaggle.client import Session
 from unets.submission.kaggle.dataset import (
     NOTEBOOK,
     build_dataset,
@@ -144,7 +144,7 @@ def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def test_the_client_uploads_it_and_then_its_next_version(built: Path, fake: FakeKaggle) -> None:
-    session, ref = sign_in(COMPETITION), f"{USER}/unets-tiny"
+    session, ref = Session(COMPETITION), f"{USER}/unets-tiny"
     for number in (1, 2):
         assert upload_dataset(session, built, ref, f"version {number}") == f"https://www.kaggle.com/datasets/{ref}"
         assert len(fake.datasets[ref]) == number
@@ -169,7 +169,7 @@ def test_the_client_takes_the_kernel(predicted: Project, fake: FakeKaggle, tmp_p
     notebook.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     ensemble, dataset = read_ensemble(predicted), load_dataset(predicted.configs_dir)
     folder = build_kernel(predicted, dataset, ensemble, USER, "unets-tiny", notebook)
-    sign_in(COMPETITION).ask("kernels_push", str(folder))
+    Session(COMPETITION).ask("kernels_push", str(folder))
     wanted = {
         **{"slug": f"{USER}/unets-tiny-kernel", "newTitle": "unets tiny kernel"},
         **{"datasetDataSources": [f"{USER}/unets-tiny"], "competitionDataSources": [COMPETITION]},

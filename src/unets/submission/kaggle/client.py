@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from itertools import count
 from time import sleep
 from typing import Any, NoReturn
@@ -34,13 +33,31 @@ _LOUD = ("VERBOSE", "VERBOSE_OUTPUT")
 _SETTINGS = "https://www.kaggle.com/settings/api"
 
 
-@dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in client, and the competition that it is asked about."""
+    """A signed-in client (`api`, Kaggle's KaggleApi), and the competition that it is asked about.
 
-    api: Any  # kaggle's KaggleApi
-    competition: str
-    secrets: tuple[str, ...]
+    It signs in with the first credentials that it finds: KAGGLE_API_TOKEN (a token, or a file that holds one),
+    ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY, kaggle.json; what `kaggle auth login` left. Raises
+    InputError where the client is not installed, there are no credentials, or Kaggle refuses them.
+    """
+
+    def __init__(self, competition: str) -> None:
+        self.competition = competition
+        self._secrets = tuple(filter(None, (os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"))))
+        self.api = self._import_client().KaggleApi()
+        try:
+            with self._keep_quiet():
+                self.api.authenticate()
+        except SystemExit as error:  # it prints how to make a token, and ends the process
+            is_unknown = "KAGGLE_API_TOKEN" in os.environ
+            received = "a token in KAGGLE_API_TOKEN, which Kaggle does not know" if is_unknown else "none"
+            raise InputError(
+                "Kaggle must know who asks: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or "
+                f"~/.kaggle/kaggle.json (a token is made at {_SETTINGS}), or `kaggle auth login`. Received: {received}"
+            ) from error
+        except Exception as error:
+            self._refuse(error)
+        self._secrets = _list_secrets(self.api.config_values, self._secrets)
 
     @property
     def user(self) -> str:
@@ -61,20 +78,68 @@ class Session:
         """
         for attempt in count(1):
             try:
-                with keep_quiet(self.secrets):
+                with self._keep_quiet():
                     return getattr(self.api, name)(*args, **options)
             except Exception as error:
                 if _find_status(error) in absent:
                     return None
                 wait_s = _find_wait(error, attempt) if repeat else None
                 if wait_s is None:
-                    raise_input_error(error, self.competition, self.secrets)
+                    self._refuse(error)
                 logger.info("%s; once more in %s", self.hide(error), format_duration(wait_s))
                 sleep(wait_s)
 
     def hide(self, said: object) -> str:
         """Returns a text without the user's secrets."""
-        return _hide(str(said), self.secrets)
+        text = str(said)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", text)  # a signed address opens what it names
+
+    @contextmanager
+    def _keep_quiet(self) -> Iterator[None]:
+        """Sends what is printed in the block to the debug log, without secrets."""
+        said = io.StringIO()
+        try:
+            with redirect_stdout(said):
+                yield
+        finally:
+            for line in said.getvalue().splitlines():
+                if line.strip():
+                    logger.debug("kaggle: %s", self.hide(line))
+
+    def _import_client(self) -> Any:
+        hidden = {name: os.environ.pop(name) for name in _LOUD if name in os.environ}
+        try:
+            with self._keep_quiet():  # importing signs in, and says so where it cannot
+                return importlib.import_module("kaggle.api.kaggle_api_extended")
+        except ImportError as error:
+            wanted = "The package kaggle must be installed: `pip install '.[kaggle]'`"
+            raise InputError(f"{wanted}. Received: {error}") from error
+        finally:
+            os.environ.update(hidden)
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        """Raises InputError where Kaggle refused a request, could not be reached, or the client did not like what it
+        was given; else the error itself.
+        """
+        status, page = _find_status(error), f"https://www.kaggle.com/competitions/{self.competition}"
+        if status == 403:
+            is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
+            wanted = f"Kaggle must allow this{f': accept the rules at {page}/rules' if is_about_it else ''}"
+        elif status is not None:
+            wanted = {
+                401: f"Kaggle must accept the credentials; new ones: {_SETTINGS}",
+                404: f"Kaggle must know what is asked for, of {page}",
+                _TOO_MANY: "Kaggle must take more requests; try again later",
+            }.get(status, "Kaggle must accept the request")
+        elif _is_network(error):
+            wanted = "Kaggle must be within reach"
+        elif isinstance(error, ValueError) and not isinstance(error, InputError):
+            wanted = "Kaggle's client must accept what it is given"
+        else:
+            raise error
+        raise InputError(f"{wanted}. Received: {self.hide(error)}") from None
 
 
 def find_competition(dataset: DatasetConfig, source: object) -> str:
@@ -84,83 +149,9 @@ def find_competition(dataset: DatasetConfig, source: object) -> str:
     return dataset.kaggle
 
 
-def sign_in(competition: str) -> Session:
-    """Imports the client and signs in, with the first credentials that it finds.
-
-    KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY,
-    kaggle.json; what `kaggle auth login` left. Raises InputError where the client is not installed, there are no
-    credentials, or Kaggle refuses them.
-    """
-    api = _import_client().KaggleApi()
-    given = tuple(filter(None, (os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"))))
-    try:
-        with keep_quiet(given):
-            api.authenticate()
-    except SystemExit as error:  # it prints how to make a token, and ends the process
-        is_unknown = "KAGGLE_API_TOKEN" in os.environ
-        received = "a token in KAGGLE_API_TOKEN, which Kaggle does not know" if is_unknown else "none"
-        raise InputError(
-            "Kaggle must know who asks: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or ~/.kaggle/kaggle.json "
-            f"(a token is made at {_SETTINGS}), or `kaggle auth login`. Received: {received}"
-        ) from error
-    except Exception as error:
-        raise_input_error(error, competition, given)
-    return Session(api=api, competition=competition, secrets=_list_secrets(api.config_values, given))
-
-
-def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ...]) -> NoReturn:
-    """Raises what a request ended with as the user's to mend; what is not, as it is.
-
-    Raises InputError where Kaggle refused the request, could not be reached, or the client did not like what it was
-    given.
-    """
-    status, page = _find_status(error), f"https://www.kaggle.com/competitions/{competition}"
-    if status == 403:
-        is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
-        wanted = f"Kaggle must allow this{f': accept the rules at {page}/rules' if is_about_it else ''}"
-    elif status is not None:
-        wanted = {
-            401: f"Kaggle must accept the credentials; new ones: {_SETTINGS}",
-            404: f"Kaggle must know what is asked for, of {page}",
-            _TOO_MANY: "Kaggle must take more requests; try again later",
-        }.get(status, "Kaggle must accept the request")
-    elif _is_network(error):
-        wanted = "Kaggle must be within reach"
-    elif isinstance(error, ValueError) and not isinstance(error, InputError):
-        wanted = "Kaggle's client must accept what it is given"
-    else:
-        raise error
-    raise InputError(f"{wanted}. Received: {_hide(str(error), secrets)}") from None
-
-
 def _find_status(error: Exception) -> int | None:
     """Returns the HTTP status that a request ended with, if it is that."""
     return getattr(getattr(error, "response", None), "status_code", None)
-
-
-@contextmanager
-def keep_quiet(secrets: tuple[str, ...]) -> Iterator[None]:
-    """Sends what is printed in the block to the debug log, without secrets."""
-    said = io.StringIO()
-    try:
-        with redirect_stdout(said):
-            yield
-    finally:
-        for line in said.getvalue().splitlines():
-            if line.strip():
-                logger.debug("kaggle: %s", _hide(line, secrets))
-
-
-def _import_client() -> Any:
-    hidden = {name: os.environ.pop(name) for name in _LOUD if name in os.environ}
-    try:
-        with keep_quiet(()):  # importing signs in, and says so where it cannot
-            return importlib.import_module("kaggle.api.kaggle_api_extended")
-    except ImportError as error:
-        wanted = "The package kaggle must be installed: `pip install '.[kaggle]'`"
-        raise InputError(f"{wanted}. Received: {error}") from error
-    finally:
-        os.environ.update(hidden)
 
 
 def _find_wait(error: Exception, attempt: int) -> float | None:
@@ -188,9 +179,3 @@ def _list_secrets(values: dict[str, str], given: tuple[str, ...]) -> tuple[str, 
     user = values.get("username", "")
     secrets |= {base64.b64encode(f"{user}:{secret}".encode()).decode() for secret in tuple(secrets)}
     return tuple(sorted((secret for secret in secrets if len(secret) > 7), key=len, reverse=True))
-
-
-def _hide(said: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        said = said.replace(secret, "***")
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", said)  # a signed address opens what it names

@@ -18,7 +18,7 @@ from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import lock, read_json, write_json
-from unets.submission.kaggle.client import Session, find_competition, sign_in
+from unets.submission.kaggle.client import Session, find_competition
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequ
     if not missing:
         logger.info("%s: all files are there", project.input_dir)
         return names
-    session = sign_in(competition)
+    session = Session(competition)
     sizes = _list_sizes(session)
     if unknown := [name for name in missing if name not in sizes]:
         known = f"among {', '.join(sorted(sizes)[:20])}"
@@ -91,7 +91,7 @@ def _get_bundle(project: Project, competition: str) -> Sequence[str]:
     if held and all(_is_there(project.input_dir / name, num_bytes) for name, num_bytes in held.items()):
         logger.info("%s: all files are there", project.input_dir)
         return list(held)
-    session = sign_in(competition)
+    session = Session(competition)
     path = project.download_dir / f"{competition}.zip"
     session.ask("competition_download_files", competition, str(project.download_dir), quiet=session.is_quiet)
     _check_whole(path)

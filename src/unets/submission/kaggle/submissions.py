@@ -18,7 +18,7 @@ from unets.errors import InputError
 from unets.log import format_duration, show_progress
 from unets.store.paths import Project
 from unets.store.runs import lock, read_config, read_json, write_json, write_text
-from unets.submission.kaggle.client import Session, find_competition, sign_in
+from unets.submission.kaggle.client import Session, find_competition
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def submit(
             sent = None
         if sent is None and not message.strip():
             raise InputError("`--message` must say what is submitted. Received: nothing")
-        session = sign_in(competition)
+        session = Session(competition)
         if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
             message, sent = message if message.strip() else sent.message, _find_arrived(session, sent)
         if sent is None:
