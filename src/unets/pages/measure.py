@@ -24,17 +24,9 @@ Totals = dict[str, npt.NDArray[Any]]
 Chunk = tuple[Sequence[Sample], Sequence[Prediction]]  # some images, and the predictions of them
 T = TypeVar("T")
 
-# What is measured of an image, where a mask was predicted; parts, holes and contours of all classes together.
-FIGURES = (
-    "area",  # share of the image that is object
-    "parts",
-    "holes",
-    "loose",  # share of the object's area that lies outside the largest part of its class
-    "contour",  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
-    "band",  # width of what is uncertain: its pixels for each pixel of contour
-    "difference",  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
-    "agreement",  # lowest Dice of a member's mask with the blend's; NaN: a single member
-)
+# What is measured of an image, where a mask was predicted, of all classes together; `unets.pages.oddness.SCALES` says
+# what each is. Those that compare members are NaN where there is a single one.
+FIGURES = ("area", "parts", "holes", "loose", "contour", "band", "difference", "agreement")
 UNCERTAIN = (0.1, 0.9)  # a probability between these is uncertain
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 NUM_BINS = 10  # of the calibration curve
