@@ -48,10 +48,7 @@ class SubmissionScore:
 
 
 def score_submission(
-    submission_path: Path,
-    ground_truth_path: Path,
-    dataset: DatasetConfig,
-    images: Sequence[Sample],
+    submission_path: Path, ground_truth_path: Path, dataset: DatasetConfig, images: Sequence[Sample]
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
 

@@ -114,11 +114,7 @@ class Outcome:
 
 
 def mask_folder(
-    model: TrainedModel,
-    given: Sequence[Path],
-    out_dir: Path,
-    wanted: Wanted,
-    start: Callable[[], None] = load_backend,
+    model: TrainedModel, given: Sequence[Path], out_dir: Path, wanted: Wanted, start: Callable[[], None] = load_backend
 ) -> Outcome:
     """Makes masks, and what else is wanted, of images and folders of them.
 

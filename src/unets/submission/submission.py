@@ -32,10 +32,7 @@ from unets.workers.pool import in_chunks, run_tasks
 logger = logging.getLogger(__name__)
 
 # What of an ensemble the record of a submission tells.
-_TOLD = {
-    *("competition", "members", "threshold", "postprocessing"),
-    *("metric", "folds", "num_images", "num_groups"),
-}
+_TOLD = {*("competition", "members", "threshold", "postprocessing"), *("metric", "folds", "num_images", "num_groups")}
 PART_SIZE = 256  # images a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
 
 
