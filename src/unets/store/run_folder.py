@@ -47,7 +47,7 @@ def read_snapshot(run_dir: Path) -> dict[str, Any]:
     """Reads what `write_snapshot` wrote; raises InputError where there is none, or something else stands in it."""
     return read_json(
         run_dir / SNAPSHOT,
-        remedy=f"`{_name('clean', run_dir)}` deletes the run",
+        remedy=f"`{name_command('clean', run_dir)}` deletes the run",
         **{"fold": int, "folds_hash": str, "classes": list[str]},
         **dict.fromkeys(("dataset", *_PARTS, "prediction", "told"), _Fields),
     )
@@ -60,7 +60,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
     """
     return read_json(
         run_dir / METRICS,
-        remedy=f"Run `{_name('train', run_dir)}`",
+        remedy=f"Run `{name_command('train', run_dir)}`",
         **{"is_finished": bool, "epochs": int, "best_dice": float, "best_epoch": int},
         **{"seconds": float, "images": int, "devices": list[str], "commits": list[str]},
     )
@@ -78,7 +78,7 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
     Raises InputError where it was not: on other folds, its net may have seen the very images that it is to predict; or
     they are not the weights that the training ended with.
     """
-    command, path = f"`{_name('train', run_dir)}`", run_dir / WEIGHTS
+    command, path = f"`{name_command('train', run_dir)}`", run_dir / WEIGHTS
     if not (run_dir / METRICS).exists() or not path.exists():
         raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
     if not is_trained(run_dir):
@@ -105,12 +105,13 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
             identity["dataset"] = {key: value for key, value in identity["dataset"].items() if key != _DIGEST}
     if details := "; ".join(_describe(key, there[key], here[key]) for key in here if there[key] != here[key]):
         raise InputError(
-            f"{run_dir} must hold a run of this config. Received: {details}. `{_name('clean', run_dir)}` deletes it, "
-            f"so that training starts from the beginning"
+            f"{run_dir} must hold a run of this config. Received: {details}. `{name_command('clean', run_dir)}` "
+            f"deletes it, so that training starts from the beginning"
         )
 
 
-def _name(command: str, run_dir: Path) -> str:
+def name_command(command: str, run_dir: Path) -> str:
+    """Returns the command line that does something to a run: `unets train --exp unet_512 --fold 0`."""
     return f"unets {command} --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}"
 
 

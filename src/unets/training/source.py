@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
-from unets.store.run_folder import find_weights, is_trained, read_snapshot
+from unets.store.run_folder import find_weights, is_trained, name_command, read_snapshot
 
 _SHAPES = {"classes", "overlapping", "channels"}  # what of a data set decides which weights a net has
 
@@ -39,9 +39,9 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, dataset: DatasetCon
     if name == run_dir.parent.name:
         raise InputError(f"`start_from` must be another experiment. Received: {name}")
     source_dir = run_dir.parents[1] / name / run_dir.name
-    words = f"--exp {name} --fold {run_dir.name.removeprefix('fold')}`"
+    clean, train = (f"`{name_command(command, source_dir)}`" for command in ("clean", "train"))
     if not is_trained(source_dir):
-        raise InputError(f"`start_from` must be trained first: `unets train {words}. Received: {name} without it")
+        raise InputError(f"`start_from` must be trained first: {train}. Received: {name} without it")
     snapshot = read_snapshot(source_dir)
     # Images that are held out here must have been held out there. What decides no more than a net's first weights may
     # differ.
@@ -52,6 +52,6 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, dataset: DatasetCon
         if found[key] != value:
             raise InputError(
                 f"`start_from` must be of the same folds, classes, channels and net. Received: {name} with "
-                f"{key}={found[key]}, not {value}. `unets clean {words}, then `unets train {words}"
+                f"{key}={found[key]}, not {value}. {clean}, then {train}"
             )
     return find_weights(source_dir, snapshot)

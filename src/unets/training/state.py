@@ -27,7 +27,7 @@ from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import Manifest
 from unets.errors import DECODER_FAULTS, naming
-from unets.store.run_folder import METRICS, WEIGHTS, take_snapshot
+from unets.store.run_folder import METRICS, WEIGHTS, name_command, take_snapshot
 from unets.store.runs import atomic_path, hash_file, write_csv, write_json
 from unets.training.learner import Learner
 from unets.training.source import find_source
@@ -108,8 +108,7 @@ class Fold:
     @property
     def remedy(self) -> str:
         """What to do where its files cannot be gone on with."""
-        words = f"--exp {self.run_dir.parent.name} --fold {self.run_dir.name.removeprefix('fold')}"
-        return f"`unets clean {words}` deletes the run, so that training starts again"
+        return f"`{name_command('clean', self.run_dir)}` deletes the run, so that training starts again"
 
     @property
     def panel_dir(self) -> Path:
