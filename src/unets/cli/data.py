@@ -16,7 +16,7 @@ def download(stage: Stage, unpack: bool = False) -> None:
     stage.finish(f"{stage.project.input_dir}: complete", "check")
 
 
-@command("unets import mine")
+@command("unets import mine", locks=True)
 def import_(stage: Stage) -> None:
     """Reads the data into a table that every stage reads, samples.csv, and draws masks that are in another form.
 
@@ -24,9 +24,7 @@ def import_(stage: Stage) -> None:
     """
     from unets.dataset.manifest import import_data
 
-    dataset = stage.dataset  # first: it tells a mistyped competition
-    with stage.lock_models():
-        import_data(stage.project, dataset, read_all=True)
+    import_data(stage.project, stage.dataset, read_all=True)
     stage.finish(f"{stage.project.samples_path}: a row an image", "data")
 
 
@@ -50,27 +48,23 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
     stage.finish("", "pipeline")
 
 
-@command("unets check mine")
+@command("unets check mine", locks=True)
 def check(stage: Stage) -> None:
     """Checks that every image and mask is there, whole, and as the competition's dataset.py declares it."""
     from unets.dataset.checks import check_data
 
-    dataset = stage.dataset  # first: it tells a mistyped competition
-    with stage.lock_models():
-        report = check_data(stage.project, dataset)
+    report = check_data(stage.project, stage.dataset)
     print(to_plain(report.render()))
     if not report.is_clean:
         raise InputError(f"{stage.project.input_dir} must be free of faults. Received: {len(report.faults)}")
     stage.finish("", "split")
 
 
-@command("unets split mine")
+@command("unets split mine", locks=True)
 def split(stage: Stage) -> None:
     """Splits the groups (cars) into folds, once, in models/COMPETITION/folds.csv."""
     from unets.dataset.folds import write_folds
 
-    manifest = stage.manifest
-    with stage.lock_models():
-        folds = write_folds(stage.project, manifest)
+    folds = write_folds(stage.project, stage.manifest)
     sizes = [list(folds.values()).count(fold) for fold in range(stage.dataset.num_folds)]
     stage.finish(f"{stage.project.folds_path}: images a fold {sizes}", "train")

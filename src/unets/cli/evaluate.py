@@ -9,16 +9,15 @@ from unets.config import check_name
 from unets.log import format_count
 
 
-@command("unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", runs=True)
+@command("unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", runs=True, locks=True)
 def ensemble(stage: Stage) -> None:
     """Evaluates the ensemble out-of-fold; keeps weights, threshold and post-processing that gain by cross-fitting."""
     from unets.ensemble.fit import fit_ensemble
     from unets.evaluation.contributions import render_contributions
 
-    with stage.lock_models():
-        fitted = fit_ensemble(
-            stage.project, stage.dataset, stage.ensemble, name=stage.ensemble_name, folds=stage.common_folds
-        )
+    fitted = fit_ensemble(
+        stage.project, stage.dataset, stage.ensemble, name=stage.ensemble_name, folds=stage.common_folds
+    )
     print(render_contributions(stage.project, fitted))
     path = stage.project.ensemble_path(stage.ensemble_name)
     stage.finish(f"{path}: weights, threshold and post-processing", "submission")
@@ -42,37 +41,35 @@ def summary(stage: Stage) -> None:
     print(summarize(stage.project, stage.ensemble_name, stage.experiments))
 
 
-@command("unets report mine", "unets report mine --top 48", runs=True)
+@command("unets report mine", "unets report mine --top 48", runs=True, locks=True)
 def report(stage: Stage, top: int = 24) -> None:
     """Makes a page of all that was trained and evaluated: scores, cost, ensemble, curves, the worst images."""
     from unets.pages.report import write_report
 
-    with stage.lock_models():
-        written = write_report(
-            stage.project,
-            stage.dataset,
-            stage.ensemble,
-            folds_of=stage.folds_of,
-            folds=None if stage.given["fold"] == "all" else stage.common_folds,
-            with_others=stage.has_all,
-            ensemble_name=stage.ensemble_name,
-            top=top,
-            complete=partial(complete_commands, given=stage.given),
-        )
+    written = write_report(
+        stage.project,
+        stage.dataset,
+        stage.ensemble,
+        folds_of=stage.folds_of,
+        folds=None if stage.given["fold"] == "all" else stage.common_folds,
+        with_others=stage.has_all,
+        ensemble_name=stage.ensemble_name,
+        top=top,
+        complete=partial(complete_commands, given=stage.given),
+    )
     for note in written.notes:
         print(f"missing: {note}")
     print(f"{format_count(written.num_images, 'image')}, {written.num_pictures:,} with pictures")
     stage.finish(f"open in a browser: {written.page_path.absolute().as_uri()}", "export")
 
 
-@command("unets screen mine", runs=True)
+@command("unets screen mine", runs=True, locks=True)
 def screen(stage: Stage, top: int = 60) -> None:
     """Shows the test images that look odd to the ensemble, the oddest first, in a page; needs no ground truth."""
     from unets.pages.screen import screen_test
 
     stage.read_ensemble()  # it is the one that is asked for
-    with stage.lock_models():
-        found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top)
+    found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top)
     print(f"odd: {found.odd.num_odd:,} of {format_count(len(found.samples), 'test image')}")
     for note in found.notes:
         print(f"note: {note}")

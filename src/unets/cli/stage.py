@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Signature, cleandoc, signature
@@ -169,8 +169,9 @@ class Stage:
     def lock_models(self) -> AbstractContextManager[None]:
         """Returns a block in which no other stage that asks for this may write to the same models folder; see `lock`.
 
-        For stages whose files all experiments share; folds and maps have locks of their own.
+        Raises InputError where there is no such competition: it gets no folder.
         """
+        _ = self.dataset
         return lock(self.project.models_dir)
 
     def use_workers(self) -> AbstractContextManager[None]:
@@ -247,12 +248,13 @@ def remember_input(project: Project) -> None:
     write_text(project.configs_dir / _PLACE, f"{project.input_dir.absolute()}\n")
 
 
-def command(*examples: str, runs: bool = False, rule: bool = True) -> Callable[[Work], Work]:
+def command(*examples: str, runs: bool = False, rule: bool = True, locks: bool = False) -> Callable[[Work], Work]:
     """Makes a function a subcommand of its name; its docstring is the help, `app` says what its options are.
 
     The module's name is the part of the flow that it belongs to. Where the function's first parameter is a `Stage`, it
     takes a competition and its folders, too; with `runs` a choice of experiments and folds. With `rule` it begins with
-    a line that says what is at work on what. Examples are command lines.
+    a line that says what is at work on what. One whose files all experiments share `locks` the models folder; folds and
+    maps have locks of their own. Examples are command lines.
     """
 
     def decorate(work: Work) -> Work:
@@ -277,7 +279,7 @@ def command(*examples: str, runs: bool = False, rule: bool = True) -> Callable[[
                 if (rule or os.environ.get(STEP)) and not is_followed():
                     sys.stderr.write(f"== {stage.describe()} ==\n")
                     sys.stderr.flush()
-                with stage.use_workers():
+                with stage.use_workers(), stage.lock_models() if locks else nullcontext():
                     work(stage, **chosen)
                 if (stage.project.configs_dir / "dataset.py").is_file():
                     stage.note_seconds(time.monotonic() - began)

@@ -14,6 +14,7 @@ from unets.cli.app import STEP, complete_commands, list_arguments
 from unets.cli.stage import Stage, command, remember_input
 from unets.errors import InputError
 from unets.log import to_plain
+from unets.store.runs import lock
 
 _MOST_MINUTES = 100_000  # ten weeks
 PIPELINE = ("check", "split", "train", "predict", "ensemble", "submission")
@@ -57,7 +58,7 @@ def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0
     if (name := stage.project.competition) != "studio":
         raise InputError(f"`COMPETITION` must be studio. Received: {name}")
     size_hw = (height, round(height * 1918 / 1280))  # as Carvana's
-    with stage.lock_models():
+    with lock(stage.project.models_dir):
         write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, size_hw)
 
 

@@ -80,7 +80,7 @@ def submit(
     print(f"{record}, {write_results_page(stage.root)}")
 
 
-@command("unets kaggle-dataset carvana --upload", runs=True)
+@command("unets kaggle-dataset carvana --upload", runs=True, locks=True)
 def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = None, upload: bool = False) -> None:
     """Builds a Kaggle dataset of all that offline inference needs, and the folder of a kernel for it.
 
@@ -95,11 +95,10 @@ def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = No
     session = None if owner and not upload else Session(dataset.kaggle or project.competition)
     owner = kaggle.check_owner(owner or session.user)  # type: ignore[union-attr]
     slug = slug or kaggle.name_slug(made)
-    with stage.lock_models():
-        folder = kaggle.build_dataset(project, dataset, made, owner, slug)
-        notebook = stage.root / "notebooks" / kaggle.NOTEBOOK
-        kernel = kaggle.build_kernel(project, dataset, made, owner, slug, notebook)
-        print(f"{folder}\n{kernel}")
-        if upload and session is not None:
-            commit = f"commit {describe_commit()}"
-            print(kaggle.upload_dataset(session, folder, f"{owner}/{slug}", commit))
+    folder = kaggle.build_dataset(project, dataset, made, owner, slug)
+    notebook = stage.root / "notebooks" / kaggle.NOTEBOOK
+    kernel = kaggle.build_kernel(project, dataset, made, owner, slug, notebook)
+    print(f"{folder}\n{kernel}")
+    if upload and session is not None:
+        commit = f"commit {describe_commit()}"
+        print(kaggle.upload_dataset(session, folder, f"{owner}/{slug}", commit))
