@@ -44,6 +44,7 @@ def test_lists_that_contradict_each_other_are_refused(drawing: Drawing) -> None:
         ("annotations/000.json", '{"item": {"slots": []}, "annotations": []}', "V7 Darwin"),
         ("buildings.geojson", '{"type": "x", "features": [], "kind": "FeatureCollection"}', "GeoJSON"),
         ("polygons.jsonl", '{"id": "000", "annotations": [{"coordinates": [[[1, 2]]]}]}', "json lines"),
+        ("train_wkt.csv", 'ImageId,MultipolygonWKT\n000,"MULTIPOLYGON (((0 0, 1 1, 1 0)))"\n', "polygons in WKT"),
         ("via.csv", "filename,region_shape_attributes\n000.png,x\n", "VIA's csv"),
         ("Annotations/000.xml", '<Annotations><Vertex X="1" Y="2"/></Annotations>', "Aperio"),
     ],

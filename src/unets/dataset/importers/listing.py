@@ -57,6 +57,8 @@ FOREIGN = {
     '"label_id"': "Datumaro: export COCO, or `Segmentation mask`",
     '"FeatureCollection"': "GeoJSON: rasterize it (rasterio.features), and write the masks as PNG",
     '"coordinates"': "polygons in json lines: draw them (cv2.fillPoly), and write the masks as PNG",
+    "POLYGON (": "polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG",
+    "POLYGON((": "polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG",
     "region_shape_attributes": "VIA's csv: export the annotations as json",
     "<bndbox>": "boxes of PASCAL VOC, which are no areas: export masks, or COCO polygons",
     '"predicted_iou"': "Segment Anything's masks, which have no classes: write PNGs of classes",

@@ -186,14 +186,9 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
         return str(next(iter(errors.values())))
     if errors:
         return "no importer can read `--input`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
-    hints = [
-        f"{path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
-        for path, found in listing.tables.items()
-        if any("POLYGON" in cell[:20] for cell in found.head(20).to_numpy().ravel())
-    ]
     ends = (".json", ".jsonl", ".ndjson", ".geojson", ".xml", ".csv")
     texts = [listing.read_text(path) for end in ends for path in spread(listing.select(end), 2)]
-    hints += [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
+    hints = [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
     hints += [
         f"{path} has the columns {', '.join(table.columns)[:80]}: none holds run lengths, or masks, of images here"
         for path, table in listing.tables.items()
