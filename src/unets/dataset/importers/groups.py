@@ -29,7 +29,7 @@ _MOST_VIEWS = 64
 # slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
 _ALIKE = 0.75
 _COMPARED = 10  # images, and images of one name, that are looked at for copies
-_MOST_COPIES = 16  # images of one name
+_MOST_COPIES = 32  # images of one name
 _SAME = 0.1  # of an image's contrast is the distance of its copy, at most
 _THUMB = 24  # pixels a side of what is compared
 
