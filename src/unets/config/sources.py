@@ -128,9 +128,9 @@ class MasksSource(SharedOptions, Coding):
 
     format: Literal["masks"] = "masks"
     masks: tuple[str, ...] = ()  # patterns of the masks' files; (): what looks like masks
-    # What a mask file is of; class: the words say which, in which names or folders of masks, or else of images, differ;
-    # annotator: of one of several people, whose mean is the share of the class (`full_share`).
-    files: Literal["image", "class", "object", "annotator"] | None = None
+    # What each of several mask files is of; class: the words say which, in which names or folders of masks, or else of
+    # images, differ; annotator: of one of several people, whose mean is the share of the class (`full_share`).
+    files: Literal["class", "object", "annotator"] | None = None
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a mask is not used, or has no object
 
 

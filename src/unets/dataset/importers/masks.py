@@ -241,9 +241,9 @@ class _Reading(Import):
 
     def build(self, train: Sequence[str], test: Sequence[str]) -> Import:
         """Says what a file and its values mean, and makes the import."""
-        roles, files_are = self._choose_roles(train)
+        roles, is_single = self._choose_roles(train)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
-        is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
+        is_mean = self.source.files == "annotator"
         coding = find_coding(self, self.source, files, is_single=is_single)
         self.classes = tuple(roles) if is_single else self.classes
         layers = {image: tuple(tuple(by_image.get(image, ())) for by_image in roles.values()) for image in train}
@@ -264,8 +264,8 @@ class _Reading(Import):
             samples.append(ImportedSample(image=image, draw=empty, size_hw=empty.size_hw))
         return assemble(self, samples)
 
-    def _choose_roles(self, train: Sequence[str]) -> tuple[dict[str, Files], str]:
-        """Returns ({name of the class: its files}, what a file is of: image, class, object or annotator)."""
+    def _choose_roles(self, train: Sequence[str]) -> tuple[dict[str, Files], bool]:
+        """Returns ({name of the class: its files}, whether a file is of one class alone)."""
         roles: dict[str, Files] = defaultdict(dict)
         extras: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
         for image in train:
@@ -274,17 +274,17 @@ class _Reading(Import):
                 roles[role].setdefault(image, []).extend(paths)
                 extras[role][extra].setdefault(image, []).extend(paths)
         if self.source.files == "annotator":
-            return {"object": {i: [p for paths in self.links[i].values() for p in paths] for i in train}}, "annotator"
+            return {"object": {i: [p for paths in self.links[i].values() for p in paths] for i in train}}, True
         joined = self._join_disjoint(roles)
         kept = self._drop_doubles(joined, len(train)) if len(joined) > 1 else joined
         if len(kept) > 1:
-            return self._name_classes(kept), "class"
+            return self._name_classes(kept), True
         (role, files), parts = next(iter(kept.items())), extras[next(iter(kept))]
         several = any(len(paths) > 1 for paths in files.values())
-        kind = self.source.files or ("object" if several else "image")
+        kind = self.source.files
         is_whole = all(len(by_image) >= _ALL * len(files) for by_image in parts.values())
         if several and len(joined) == 1 and is_whole and 2 <= len(parts) <= 20:  # each image has the same
-            kind = self.source.files or ("object" if all(map(str.isdecimal, parts)) else "class")
+            kind = kind or ("object" if all(map(str.isdecimal, parts)) else "class")
             called = ", ".join(map(repr, sort_naturally(parts)))
             text = f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
             self.ask("source.files", text, '"class"' if kind == "object" else '"object"')
@@ -293,8 +293,8 @@ class _Reading(Import):
             home = {image: kinds[image] if kinds[image] in found else found[0] for image in files}  # others are empty
             parts = {name: {i: of for i, of in files.items() if home[i] == name} for name in found}
         if kind == "class":
-            return {extra or role: parts[extra] for extra in sort_naturally(parts)}, "class"
-        return kept, kind
+            return {extra or role: parts[extra] for extra in sort_naturally(parts)}, True
+        return kept, False
 
     def _join_disjoint(self, roles: Mapping[str, Files]) -> dict[str, Files]:
         """Joins roles of different images: of splits and videos, whose masks are called differently."""
