@@ -33,7 +33,7 @@ from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe, average_maps
 from unets.metrics.intervals import Interval
 from unets.metrics.masks import dice
-from unets.prediction.maps import encode_map, join_nets, write_shard
+from unets.prediction.maps import encode_map, join_nets, open_maps, write_shard
 from unets.store.paths import Project
 from unets.store.run_folder import take_snapshot, write_snapshot
 from unets.store.runs import hash_file, write_json
@@ -49,6 +49,13 @@ NO_BACKGROUND: dict[str, Any] = {
     "mask_format": "png",
     "with_csv": False,
 }
+# Of nets that are planted, and of runs whose weights nobody reads.
+TINY = ExperimentConfig(
+    data=DataConfig(size_hw=(32, 48)),
+    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
+    training=TrainingConfig(precision="float32"),
+    prediction=PredictionConfig(batch_size=4, shard_size=5, tile_overlap_px=8),
+)
 # Trained in seconds, to find ellipses.
 SMALL = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48), batch_size=2),
@@ -238,6 +245,14 @@ def write_maps(
                 classes=dataset.classes,
                 maps=((id_, encode_map(blur(id_, masks[id_], strength))) for id_ in ids),
             )
+
+
+def rewrite_maps(folder: Path, change: Callable[[str, Any], Any] = lambda id_, map_u8: map_u8, **fields: Any) -> None:
+    """Writes the maps of a folder again, in one shard, each as `change(id, map)` has it; `fields` of `write_shard`."""
+    reader = open_maps(folder)
+    maps = [(id_, encode_map(change(id_, reader.read_map(id_)))) for id_ in reader.ids]
+    shutil.rmtree(folder)
+    write_shard(folder, 0, nets=reader.nets, classes=reader.classes, maps=maps, **fields)
 
 
 def score_by_hand(truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8], num_classes: int = 1) -> float:

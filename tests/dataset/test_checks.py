@@ -259,8 +259,7 @@ def test_a_mask_that_changed_behind_the_table_is_named(make_competition: MakeCom
 
 
 def test_rows_of_objects_in_joined_csv_are_noted(tmp_path: Path) -> None:
-    folders = {f"{name}_dir": tmp_path / name for name in ("input", "models", "configs", "submissions", "results")}
-    project = Project(competition="tables", **folders)
+    project = Project.below(tmp_path, "tables", input_dir=tmp_path / "input")
     (tmp_path / "input").mkdir()
     for number in range(4):
         Image.new("L", (8, 8)).save(tmp_path / f"input/{number}.png")

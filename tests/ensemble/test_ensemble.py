@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trained_competition import FINGERPRINT, NETS, NO_BACKGROUND, blend, flip_bit, write_maps
+from tests.trained_competition import FINGERPRINT, NO_BACKGROUND, blend, flip_bit, rewrite_maps, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.dataset.folds import read_folds
@@ -21,7 +20,7 @@ from unets.ensemble.recipe import Recipe
 from unets.ensemble.selection import OBJECT_STEPS, STEPS
 from unets.errors import InputError
 from unets.metrics.masks import dice
-from unets.prediction.maps import encode_map, open_maps, write_shard
+from unets.prediction.maps import open_maps
 from unets.store.paths import Project
 from unets.workers.pool import use_jobs
 
@@ -115,11 +114,8 @@ def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScen
 def test_each_class_gets_a_threshold_of_its_own(make_scene: MakeScene) -> None:
     """The maps of one class are 40 levels too high, which leaves background too little beside the other, too."""
     project, dataset = make_scene(num_groups=12, num_views=1, classes=("cat", "dog"))
-    reader = open_maps(project.maps_dir("a", "oof"))
-    maps = {id_: reader.read_map(id_).astype(np.int64) + np.array([40, 0]) for id_ in reader.ids}
-    shutil.rmtree(project.maps_dir("a", "oof"))
-    encoded = ((id_, encode_map(np.clip(one, 0, 255).astype(np.uint8))) for id_, one in maps.items())
-    write_shard(project.maps_dir("a", "oof"), 0, nets=NETS, classes=dataset.classes, maps=encoded)
+    higher = np.array([40, 0])
+    rewrite_maps(project.maps_dir("a", "oof"), lambda _, one: np.clip(one + higher, 0, 255).astype(np.uint8))
     ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"))
     assert [(one.of_class, one.is_kept) for one in ensemble.candidates] == [("cat", True), ("dog", True)]
     assert isinstance(ensemble.threshold, tuple) and ensemble.threshold[0] > ensemble.threshold[1] > 0.5
@@ -214,14 +210,13 @@ def test_ignored_pixels_decide_nothing(make_scene: MakeScene) -> None:
         Image.fromarray(values).save(path)
     config = configure("ab", weights="fit", threshold="fit")
     before = fit_ensemble(project, dataset, config)
+
+    def spoil(_: str, map_u8: Any) -> Any:
+        map_u8[:, :22] = 255  # clear of the border, over which enlarging blends
+        return map_u8
+
     for folder in ("oof", "oof_no_tta"):
         for name in "ab":
-            reader = open_maps(project.maps_dir(name, folder))
-            maps = {id_: reader.read_map(id_) for id_ in reader.ids}
-            shutil.rmtree(project.maps_dir(name, folder))
-            for map_u8 in maps.values():
-                map_u8[:, :22] = 255  # clear of the border, over which enlarging blends
-            shard = ((id_, encode_map(map_u8)) for id_, map_u8 in maps.items())
-            write_shard(project.maps_dir(name, folder), 0, nets=NETS, classes=("car",), maps=shard)
+            rewrite_maps(project.maps_dir(name, folder), spoil)
     again = fit_ensemble(project, dataset, config)
     assert again.score == before.score and again.recipe == before.recipe

@@ -13,16 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.trained_competition import build_constant_net, write_maps, write_run
-from unets.config import (
-    DataConfig,
-    EnsembleConfig,
-    ExperimentConfig,
-    ModelConfig,
-    PredictionConfig,
-    TrainingConfig,
-    load_dataset,
-)
+from tests.trained_competition import TINY, build_constant_net, write_config, write_maps, write_run
+from unets.config import EnsembleConfig, PredictionConfig, load_dataset
 from unets.data.samples import read_mask
 from unets.dataset.folds import write_folds
 from unets.dataset.manifest import Manifest, read_manifest
@@ -40,13 +32,8 @@ from unets.store.runs import read_json
 
 pytestmark = pytest.mark.slow
 
-SIZE_HW = (32, 48)
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=SIZE_HW),
-    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
-    training=TrainingConfig(precision="float32"),
-    prediction=PredictionConfig(batch_size=2, shard_size=3, tta=("identity",)),
-)
+SIZE_HW = TINY.data.size_hw
+EXPERIMENT = TINY.model_copy(update={"prediction": PredictionConfig(batch_size=2, shard_size=3, tta=("identity",))})
 # What the net of each (experiment, fold) says everywhere: fold 0 that all is object, fold 1 that nothing is.
 PROBS = {("unet_a", 0): 0.98, ("unet_b", 0): 0.9, ("unet_a", 1): 0.04, ("unet_b", 1): 0.0001}
 
@@ -86,8 +73,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     write_folds(project, manifest)
     config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
     for seed, (name, value) in enumerate({"unet_a": EXPERIMENT, "unet_b": EXPERIMENT, "ensemble": config}.items()):
-        variable = "ENSEMBLE" if name == "ensemble" else "EXPERIMENT"
-        (project.configs_dir / f"{name}.py").write_text(f"from unets.config import *\n\n{variable} = {value!r}\n")
+        write_config(project, name, value)
         if name != "ensemble":
             write_maps(project, dataset, name, seed=seed, size_hw=SIZE_HW)
     for (name, fold), prob in PROBS.items():

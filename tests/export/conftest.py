@@ -6,15 +6,7 @@ from typing import Any
 
 import pytest
 
-from unets.config import (
-    DataConfig,
-    DatasetConfig,
-    ExperimentConfig,
-    ModelConfig,
-    PredictionConfig,
-    TrainingConfig,
-    load_dataset,
-)
+from unets.config import DatasetConfig, load_dataset
 from unets.data.samples import read_mask
 from unets.dataset.manifest import read_manifest
 from unets.dataset.scaffold import write_scaffold
@@ -24,14 +16,8 @@ from unets.prediction.sources import fingerprint_nets
 from unets.store.paths import Project
 from unets.store.runs import hash_file
 
-from ..trained_competition import build_ensemble, write_run
+from ..trained_competition import TINY, build_ensemble, write_run
 
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(32, 48)),
-    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
-    training=TrainingConfig(precision="float32"),
-    prediction=PredictionConfig(batch_size=4),
-)
 DATASET = DatasetConfig(size_hw=(64, 96), classes=("car",))
 
 
@@ -46,7 +32,7 @@ def plant_run(models_dir: Path) -> Callable[..., Path]:
 
     def plant(name: str = "unet_a", fold: int = 0, **fields: Any) -> Path:
         project = Project.below(models_dir.parents[1], models_dir.name)
-        given = {"experiment": EXPERIMENT, "dataset": DATASET, "weights": f"{name} {fold}".encode()}
+        given = {"experiment": TINY, "dataset": DATASET, "weights": f"{name} {fold}".encode()}
         return write_run(project, name, fold, **given | {"best_dice": 0.9 + fold / 100} | fields)
 
     return plant
@@ -67,7 +53,7 @@ def plant_ensemble(models_dir: Path, plant_run: Callable[..., Path]) -> Callable
                 if not path.exists():
                     plant_run(member.experiment, fold)
                 hashes[fold] = hash_file(path)
-            made_by = fingerprint_nets(EXPERIMENT, DATASET.classes, hashes)
+            made_by = fingerprint_nets(TINY, DATASET.classes, hashes)
             members.append(member.model_copy(update={"fingerprint": made_by}))
         path = models_dir / "ensemble.json"
         path.write_text(ensemble.model_copy(update={"members": tuple(members)}).to_json())

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import limit_files
 from tests.export.bright import Bright, draw, read, save
 from unets.data.rle import encode_rle
 from unets.ensemble.recipe import Recipe
@@ -207,11 +207,7 @@ def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_disk_ends_it(tmp_path: Path) -> None:
-    path, limits = save(tmp_path / "x.png", draw()), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"File too large: .*x\.png"):
-            run(path, out=tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    path = save(tmp_path / "x.png", draw())
+    with limit_files(50), pytest.raises(OSError, match=r"File too large: .*x\.png"):
+        run(path, out=tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())

@@ -15,7 +15,8 @@ from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KE
 from unets.store.runs import hash_file
 from unets.store.tensors import write_tensors
 
-from .conftest import DATASET, EXPERIMENT
+from ..trained_competition import TINY
+from .conftest import DATASET
 
 Plant = Callable[..., Path]
 KEYS = (VERSION_KEY, CARD_KEY)
@@ -39,7 +40,7 @@ def test_a_run_is_a_model(plant_run: Plant) -> None:
     assert (card.name, card.competition, card.classes, card.image_hw) == ("unet_a_fold1", "tiny", ("car",), (64, 96))
     assert (card.recipe, card.score) == (Recipe(weights=(1.0,)), None)
     (member,) = card.members
-    assert member.experiment == EXPERIMENT
+    assert member.experiment == TINY
     assert [(net.fold, net.best_dice, net.commits) for net in member.nets] == [(1, 0.91, ("012345678",))]
     assert model.weights == ((run_dir / "net.weights.h5",),)
     told = {"channels": "grey", "value_range": (0, 4095), "has_background": False}
@@ -96,7 +97,7 @@ def test_weights_of_another_fold_are_refused(plant_run: Plant) -> None:
 def test_runs_that_do_not_belong_together_are_refused(
     plant_run: Plant, plant_ensemble: Plant, models_dir: Path
 ) -> None:
-    changed = EXPERIMENT.model_copy(update={"prediction": PredictionConfig(tta=("identity",))})
+    changed = TINY.model_copy(update={"prediction": PredictionConfig(tta=("identity",))})
     plant_run("unet_a", 0)
     plant_run("unet_a", 1, experiment=changed)
     with pytest.raises(InputError, match=r"of one config. Received: .*fold0 and .*fold1, which differ"):

@@ -1,7 +1,6 @@
 """What a pipeline leaves, damaged at a random place: each command gives the right bytes, or one line names the file."""
 
 import os
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from unets.config import EnsembleConfig
 from unets.store.paths import Project
 from unets.submission.submission import write_submission
 
-from .. import run_unets
+from .. import limit_files, run_unets
 from ..pages.conftest import GIVEN, leave_trained
 from ..trained_competition import write_maps
 from .damage import damages, find_strangers, fuzzed
@@ -111,13 +110,9 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(
         (root / "models" / "tiny" / gone).unlink(missing_ok=True)
     words = [*command, *([str(root / "sheet.jpg")] if "--sheet" in command else [])]
     before = {path: path.read_bytes() for path in root.rglob("*.csv.gz")}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     capsys.readouterr()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
+    with limit_files(100):
         code = _run(root, *words)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert code == 1 and len(errors) == 1 and "File too large" in errors[0], errors
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from tests.pages.conftest import GIVEN
-from tests.trained_competition import NETS
+from tests.trained_competition import rewrite_maps
 from unets.config import DatasetConfig, EnsembleConfig, load_dataset
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen import screen_test
-from unets.prediction.maps import encode_map, list_shards, open_maps, write_shard
 from unets.store.paths import Project
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
@@ -34,13 +33,13 @@ def screen(make_scene: MakeScene) -> Callable[..., Any]:
         options = {"num_groups": 3, "num_test_groups": 4, "num_views": 4} | options
         project, dataset = make_scene(experiments=experiments, **options)
         if spoil is not None:
-            folder = project.maps_dir(experiments[0], "test")
-            reader = open_maps(folder)
-            index = reader.shard_of["test002_03"]
-            maps = {id_: reader.read_map(id_) for id_ in reader.ids if reader.shard_of[id_] == index}
-            spoil(maps["test002_03"])
-            encoded = ((id_, encode_map(probs)) for id_, probs in maps.items())
-            write_shard(folder, int(Path(index).stem), nets=NETS, classes=reader.classes, maps=encoded)
+
+            def change(id_: str, probs: np.ndarray) -> np.ndarray:
+                if id_ == "test002_03":
+                    spoil(probs)
+                return probs
+
+            rewrite_maps(project.maps_dir(experiments[0], "test"), change)
         fit_ensemble(project, dataset, EnsembleConfig(experiments=tuple(experiments), **GIVEN))
         return project, screen_test(project, dataset, top=5)
 
@@ -91,12 +90,7 @@ def test_one_member_no_groups_and_several_classes(screen: Callable[..., Any]) ->
 
 def test_maps_of_images_that_were_replaced_are_refused(screen: Callable[..., Any]) -> None:
     project, _ = screen()
-    folder = project.maps_dir("b", "test")
-    reader = open_maps(folder)
-    for index, path in enumerate(list_shards(folder)):
-        maps = [(id_, reader.read_map(id_)) for id_ in reader.ids if reader.shard_of[id_] == path.name]
-        encoded, images = ((id_, encode_map(probs)) for id_, probs in maps), ["of another image"] * len(maps)
-        write_shard(folder, index, nets=NETS, classes=reader.classes, maps=encoded, images=images)
+    rewrite_maps(project.maps_dir("b", "test"), images=["of another image"] * 16)
     with pytest.raises(InputError, match=r"must hold maps of the present images\. .*Run `unets predict --exp b`"):
         screen_test(project, load_dataset(project.configs_dir), top=5)
 

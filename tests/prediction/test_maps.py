@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests import read_files
 from tests.trained_competition import NETS, flip_bit
 from unets.data.samples import Sample
 from unets.errors import InputError
@@ -40,11 +41,7 @@ def write_store(
     for index, some in enumerate(in_chunks(ids, 2)):
         maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in some)
         write_shard(folder, index, nets=nets, classes=classes, maps=maps, images=[""] * len(some))
-    return read_all(folder)
-
-
-def read_all(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return read_files(folder)
 
 
 def find_missing(
@@ -74,21 +71,12 @@ def test_names_of_images_and_classes_that_would_meet_in_a_zip(tmp_path: Path) ->
         np.testing.assert_array_equal(open_maps(tmp_path).read_map(id_), build_map(id_, len(classes)))
 
 
-def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
-    folder = tmp_path / "unet" / "maps" / "test"
-    write_store(folder)
-    with pytest.raises(InputError, match=r"must hold a map of z_09.*Run `unets predict --exp unet`"):
-        open_maps(folder).read_map("z_09")
-    with pytest.raises(InputError, match=r"must hold shards of maps. Received: none. Run `unets predict --exp unet`"):
-        open_maps(tmp_path / "unet" / "maps" / "oof")
-
-
 def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
     assert find_missing(tmp_path / "none") == [0, 1, 2]
     before = write_store(tmp_path) | {"notes.txt": b"foreign files are passed over"}
     (tmp_path / "notes.txt").write_bytes(before["notes.txt"])
     (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
-    assert find_missing(tmp_path) == [] and read_all(tmp_path) == before
+    assert find_missing(tmp_path) == [] and read_files(tmp_path) == before
 
 
 def test_shards_of_other_images_are_made_again_or_gone(tmp_path: Path) -> None:
@@ -137,15 +125,6 @@ def test_a_shard_of_something_else_is_replaced_by_force_alone(tmp_path: Path, ch
     assert find_missing(tmp_path, force=True, **change) == [0, 1, 2] and not list_shards(tmp_path)
 
 
-def test_a_store_of_some_of_the_nets_is_made_again_by_itself(tmp_path: Path) -> None:
-    """Test maps of fold 0, when fold 1 comes; not those of both when fold 0 alone is asked for."""
-    write_store(tmp_path)
-    assert find_missing(tmp_path, nets=NETS | {"1": "f" * 16}) == [0, 1, 2]
-    write_store(tmp_path, nets=NETS | {"1": "f" * 16})
-    with pytest.raises(InputError, match=r"must hold maps of fold 0 of 0123456789abcdef .* fold 1 of f{16} "):
-        find_missing(tmp_path)
-
-
 def test_each_fold_of_a_store_has_a_folder_and_a_net(tmp_path: Path) -> None:
     for fold in (10, 2):
         write_store(
@@ -185,7 +164,7 @@ def test_two_writers_of_one_shard_end_well(tmp_path: Path) -> None:
 
     write(draw())
     assert check_shard(shard_path(tmp_path, 0)).ids == IDS
-    assert read_all(tmp_path) == {"00000.zip": whole[0]}
+    assert read_files(tmp_path) == {"00000.zip": whole[0]}
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
@@ -198,4 +177,4 @@ def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, error: Bas
 
     with pytest.raises(type(error)):
         write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=stop_midway())
-    assert read_all(tmp_path) == before
+    assert read_files(tmp_path) == before

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import pytest
 
-from tests.trained_competition import build_constant_net, flip_bit, write_metrics, write_run
-from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
+from tests.trained_competition import TINY, build_constant_net, flip_bit, write_metrics, write_run
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, load_dataset
 from unets.data.samples import Sample, read_image
 from unets.dataset.folds import write_folds
 from unets.dataset.manifest import Manifest, read_manifest
@@ -25,13 +25,7 @@ from unets.store.paths import Project
 
 pytestmark = pytest.mark.slow
 
-SIZE_HW = (32, 48)
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=SIZE_HW),
-    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
-    training=TrainingConfig(precision="float32"),
-    prediction=PredictionConfig(batch_size=4, shard_size=5, tile_hw=None, tile_overlap_px=8),
-)
+SIZE_HW = TINY.data.size_hw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +37,7 @@ class Scene:
     folds: dict[str, int]
 
     def plant(
-        self,
-        *folds: int,
-        prob: float | None = None,
-        name: str = "unet_a",
-        experiment: ExperimentConfig = EXPERIMENT,
+        self, *folds: int, prob: float | None = None, name: str = "unet_a", experiment: ExperimentConfig = TINY
     ) -> None:
         """Puts runs in place whose nets say `prob` everywhere; None is random weights."""
         for fold in folds:
@@ -61,8 +51,7 @@ class Scene:
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any
     ) -> None:
-        prediction = EXPERIMENT.prediction.model_copy(update=fields)
-        experiment = EXPERIMENT.model_copy(update={"prediction": prediction})
+        experiment = TINY.model_copy(update={"prediction": TINY.prediction.model_copy(update=fields)})
         predict_experiments(
             self.project, self.manifest, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, force=force
         )
@@ -154,11 +143,11 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
     fields = {"unet_a": {"batch_size": 4}, "unet_b": {"batch_size": 3, "tta": ("identity",)}, "unet_c": {}}
     sizes = {"unet_a": SIZE_HW, "unet_b": SIZE_HW, "unet_c": (48, 64)}
     experiments = {
-        name: EXPERIMENT.model_copy(
-            update={
-                "data": DataConfig(size_hw=sizes[name]),
-                "prediction": EXPERIMENT.prediction.model_copy(update=update),
-            }
+        name: ExperimentConfig(
+            data=DataConfig(size_hw=sizes[name]),
+            model=TINY.model,
+            training=TINY.training,
+            prediction=TINY.prediction.model_copy(update=update),
         )
         for name, update in fields.items()
     }
@@ -239,7 +228,7 @@ def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeyp
     """Half of the maps in bfloat16, half in float32: no ensemble would know. A whole store is asked nothing."""
     constant.predict()
     before = constant.list_shards()
-    there = pipeline.describe_arithmetic(EXPERIMENT.training.precision)
+    there = pipeline.describe_arithmetic(TINY.training.precision)
     monkeypatch.setattr(pipeline, "describe_arithmetic", lambda _: there | {"precision": "mixed_float16"})
     constant.predict()
     assert constant.list_shards() == before

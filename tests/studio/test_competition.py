@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import read_files
 from unets.data.rle import decode_rle
 from unets.errors import InputError
 from unets.studio.cars import build_car
@@ -26,10 +27,6 @@ def folder(tmp_path_factory):
     return out
 
 
-def read_all(out):
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
 def read_rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -41,7 +38,7 @@ def test_the_layout_and_the_formats_are_carvanas(folder):
     expected = {f"train/{train}_{view}.jpg" for view in views} | {f"test/{test}_{view}.jpg" for view in views}
     expected |= {f"train_masks/{train}_{view}_mask.gif" for view in views}
     expected |= {"train_masks.csv", "sample_submission.csv", "truth/test_masks.csv", "studio.json"}
-    assert set(read_all(folder)) == expected
+    assert set(read_files(folder)) == expected
     for path in folder.glob("t*/*.jpg"):
         photo = Image.open(path)
         assert (photo.format, photo.mode, photo.size) == ("JPEG", "RGB", (144, 96))
@@ -67,7 +64,7 @@ def test_the_tables_tell_the_masks(folder):
 
 
 def test_it_goes_on_where_it_was_interrupted_with_any_number_of_workers(folder, tmp_path):
-    whole = read_all(folder)
+    whole = read_files(folder)
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     train = build_car(SEED, 0).id
     for name in (f"train/{train}_03.jpg", f"train_masks/{train}_09_mask.gif", "truth/test_masks.csv"):
@@ -76,7 +73,7 @@ def test_it_goes_on_where_it_was_interrupted_with_any_number_of_workers(folder, 
     written_at = kept.stat().st_mtime_ns
     with use_jobs(2):
         write_competition(tmp_path, 1, 1, SEED, SIZE_HW)
-    assert read_all(tmp_path) == whole
+    assert read_files(tmp_path) == whole
     assert kept.stat().st_mtime_ns == written_at
 
 

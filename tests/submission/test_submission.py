@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.submissions import read_submission
-from tests.trained_competition import NETS, flip_bit, write_maps
+from tests.trained_competition import NETS, flip_bit, rewrite_maps, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle
 from unets.dataset.manifest import read_manifest
@@ -264,11 +264,8 @@ def test_a_submission_of_other_bytes_than_its_record_tells_is_refused(make_ready
 
 def test_maps_of_images_that_changed_since_are_refused(make_ready: MakeScene) -> None:
     project, dataset = make_ready()
-    samples, folder = read_manifest(project, dataset).test, project.maps_dir("a", "test")
-    maps = [(sample.id, encode_map(open_maps(folder).read_map(sample.id))) for sample in samples]
-    shutil.rmtree(folder)
-    hashes = [sample.image_hash for sample in samples]
-    write_shard(folder, 0, nets=NETS, classes=dataset.classes, maps=maps, images=hashes)
+    samples = read_manifest(project, dataset).test
+    rewrite_maps(project.maps_dir("a", "test"), images=[sample.image_hash for sample in samples])
     write_submission(project, dataset)
     cv2.imwrite(samples[1].image, cv2.imread(samples[1].image) + 1)
     with pytest.raises(InputError, match=r"must hold maps of the present images\. .*test000_02\.jpg, which changed"):
@@ -286,8 +283,9 @@ def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: 
     assert read_submission(path, dataset) == with_sample
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     assert lines[0] == ("img,rle_mask" if len(classes) == 1 else "img,class,rle_mask")
-    assert len(lines) == 1 + len(with_sample) * len(classes)
-    path.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
     photos = read_manifest(project, dataset).test
+    names = [f",{name}" if len(classes) > 1 else "" for name in classes]
+    assert [line.rpartition(",")[0] for line in lines[1:]] == [f"{p.id}.jpg{name}" for p in photos for name in names]
+    path.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
     with pytest.raises(InputError, match=rf"{lines[-1].split(',')[0]}.* has no row"):
         check_submission(path, None, dataset, images=photos)

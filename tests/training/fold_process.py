@@ -58,13 +58,7 @@ def kill_when(name: str, moment: str, count: int, words: str) -> None:
 
 def run(root: Path, job: dict[str, Any]) -> None:
     """Does one job."""
-    folders = {name: root / name for name in ("models_dir", "configs_dir", "submissions_dir", "results_dir")}
-    folders |= {
-        "input_dir": root / "input",
-        "configs_dir": root / "configs" / "tiny",
-        "models_dir": root / "models" / "tiny",
-    }
-    project = Project(competition="tiny", **folders)
+    project = Project.below(root, "tiny", input_dir=root / "input")
     dataset = load_dataset(project.configs_dir)
     manifest = read_manifest(project, dataset)
     reader = open_reader(manifest.train, dataset, SIZE_HW, "ram", project.cache_dir)

@@ -42,9 +42,7 @@ Build = Callable[..., Estimate]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("plan")
-    folders = ("input", "models", "configs", "submissions", "results")
-    return Project(competition="tiny", **{f"{name}_dir": root / name for name in folders})
+    return Project.below(tmp_path_factory.mktemp("plan"), "tiny")
 
 
 @pytest.fixture(scope="module")

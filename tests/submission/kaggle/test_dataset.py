@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 import unets
-from tests import ROOT
+from tests import ROOT, read_files
 from tests.submission.kaggle.fake import COMPETITION, KEY, USER, FakeKaggle
-from tests.trained_competition import write_metrics
 from unets.config import load_dataset
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
@@ -61,14 +60,10 @@ def test_a_package_without_its_repository_is_told(tmp_path: Path, monkeypatch: p
         build_wheel(tmp_path)
 
 
-def list_files(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
     table = predicted.configs_dir / "samples.csv"  # a table that `source` may name
     table.touch()
-    before = list_files(build(predicted))
+    before = read_files(build(predicted))
     runs = [f"models/tiny/{name}/fold{fold}" for name in ("unet_a", "unet_b") for fold in (0, 1)]
     wanted = {f"{run}/{file}" for run in runs for file in ("config.json", "metrics.json", "net.weights.h5")}
     wanted |= {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "unet_a", "unet_b")}
@@ -79,7 +74,7 @@ def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
         "models/tiny/ensemble.json",
     }
     assert {name for name in before if not name.endswith(".whl")} == wanted
-    assert list_files(build(predicted)) == before  # the same, made again
+    assert read_files(build(predicted)) == before  # the same, made again
     table.unlink()
 
 
@@ -101,13 +96,13 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project
     arguments = [str(attached), str(predicted.input_dir), str(work)]
     libraries = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{libraries}", "CUDA_VISIBLE_DEVICES": "-1"}
-    before = list_files(attached)
+    before = read_files(attached)
     words = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(words, cwd=work, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(work / "submission.csv")
     assert (work / "submission.csv").read_bytes() == gzip.decompress(predicted.submission_path("ours").read_bytes())
-    assert list_files(attached) == before
+    assert read_files(attached) == before
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,7 @@ def test_the_client_uploads_it_and_then_its_next_version(built: Path, fake: Fake
     created = fake.list_calls("CreateDataset")[0]
     assert created.body["isPrivate"] is True and created.body["licenseName"] == "other"
     assert fake.list_calls("CreateDatasetVersion")[0].body["body"]["versionNotes"] == "version 2"
-    expected = {name: content for name, content in list_files(built).items() if name != "dataset-metadata.json"}
+    expected = {name: content for name, content in read_files(built).items() if name != "dataset-metadata.json"}
     assert [unpack_as_kaggle(version) for version in fake.datasets[ref]] == [expected] * 2
     fake.datasets.clear()
     for status, refusals, wanted in (
@@ -190,7 +185,7 @@ def test_the_client_s_own_rules_are_kept(predicted: Project) -> None:
     assert name_slug(other) == "unets-my-cells-small"
 
 
-@pytest.mark.parametrize("change", ["weights", "unfinished", "folds", "config"])
+@pytest.mark.parametrize("change", ["weights", "folds", "config"])
 def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, predicted: Project, tmp_path: Path) -> None:
     root, ensemble = tmp_path / "house", read_ensemble(predicted)
     shutil.copytree(predicted.input_dir.parent, root)
@@ -199,9 +194,6 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, predicted
     if change == "weights":
         shutil.copyfile(project.run_dir("unet_a", 0) / "net.weights.h5", run_dir / "net.weights.h5")
         wanted = "must be the weights that this run was trained to. Received: other bytes"
-    elif change == "unfinished":
-        write_metrics(run_dir, is_finished=False)
-        wanted = "must hold a run trained to its end"
     elif change == "folds":
         text = project.folds_path.read_text()
         project.folds_path.write_text(text.replace(",0\n", ",9\n").replace(",1\n", ",0\n").replace(",9\n", ",1\n"))
@@ -209,10 +201,10 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, predicted
     else:
         (run_dir / "config.json").write_text((project.run_dir("unet_b", 1) / "config.json").read_text())
         wanted = "must hold a run of this config"
-    before = list_files(project.kaggle_dataset_dir("ensemble"))
+    before = read_files(project.kaggle_dataset_dir("ensemble"))
     with pytest.raises(InputError, match=wanted):
         build_dataset(project, load_dataset(project.configs_dir), ensemble, USER)
-    assert list_files(project.kaggle_dataset_dir("ensemble")) == before  # what was built earlier stays
+    assert read_files(project.kaggle_dataset_dir("ensemble")) == before  # what was built earlier stays
 
 
 def test_the_script_uploads_for_who_is_signed_in(
@@ -224,7 +216,7 @@ def test_the_script_uploads_for_who_is_signed_in(
     said = capsys.readouterr()
     assert f"https://www.kaggle.com/datasets/{USER}/unets-tiny" in said.out
     assert KEY not in said.out + said.err
-    assert not [name for name, content in list_files(root).items() if KEY.encode() in content]
+    assert not [name for name, content in read_files(root).items() if KEY.encode() in content]
     fake.requests.clear()
     assert run_stage("kaggle-dataset", *folders, "--owner", "Grace") == 0
     metadata = predicted.kaggle_dataset_dir("ensemble") / "dataset-metadata.json"
