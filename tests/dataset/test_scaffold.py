@@ -155,23 +155,6 @@ def test_classes_may_be_renamed(project: Project, drawing: Drawing) -> None:
         read_source(project, load_dataset(project.configs_dir))
 
 
-def test_masks_of_half_the_size_are_refused_until_the_user_agrees(project: Project, drawing: Drawing) -> None:
-    for number in range(4):
-        mask = merge(draw_objects(number, size_hw=(24, 36)), (24, 36))
-        drawing.add(f"images/{number}.png", number)
-        drawing.save(f"masks/{number}.png", mask * np.uint8(255))
-    scaffold = write_scaffold(project)
-    (question,) = [question for question in scaffold.questions if question.field == "source.stretch_masks"]
-    assert question.text.startswith("4 of 4 masks have another size") and question.choices[0].startswith("True")
-    refused = r"4 of 4 that have not: images/0.png \(48 x 72, its mask 24 x 36\).*source.stretch_masks=True"
-    with pytest.raises(InputError, match=refused):
-        read_manifest(project, scaffold.dataset)
-    path = project.configs_dir / "dataset.py"
-    path.write_text(path.read_text().replace("source=MasksSource(", "source=MasksSource(stretch_masks=True, "))
-    for sample in read_manifest(project, load_dataset(project.configs_dir)).train:
-        assert read_mask(sample).shape == (48, 72)
-
-
 def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:
     fill(drawing, "images/{i}.png", "masks/{i}.png")
     write_scaffold(project)
@@ -207,36 +190,25 @@ def test_a_card_that_the_backend_cannot_use_is_no_gpu(
 
 
 @pytest.mark.parametrize(
-    ("files", "message"),
+    ("count", "files", "message"),
     [
-        ({}, "holds no file"),
-        ({"a.txt": "hello"}, "without masks that are known"),
-        ({"scan.dcm": "x", "b.dcm": "y"}, "DICOM"),
-        ({"masks.csv": "id,wkt\na,POLYGON ((0 0)\n"}, "without masks"),
+        (0, {}, "holds no file"),
+        (0, {"a.txt": "hello"}, "without masks that are known"),
+        (0, {"scan.dcm": "x", "b.dcm": "y"}, "DICOM"),
+        (0, {"masks.csv": "id,wkt\na,POLYGON ((0 0)\n"}, "without masks"),
+        (6, {"masks/002.png": 60}, r"002\.png"),  # cut off
+        (6, {"images/002.png": ""}, r"002\.png"),
+        (1, {}, r"000\.png"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_nothing_written(
-    project: Project, drawing: Drawing, files: dict[str, str], message: str
+    project: Project, drawing: Drawing, count: int, files: dict[str, str | int], message: str
 ) -> None:
-    for name, text in files.items():
-        drawing.write(name, text)
+    fill(drawing, "images/{i}.png", "masks/{i}.png", count)
+    for name, content in files.items():
+        path = drawing.root / name
+        path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content.encode())
     with pytest.raises(InputError, match=message):
-        write_scaffold(project)
-    assert not project.configs_dir.exists()
-
-
-@pytest.mark.parametrize("damage", ["truncated mask", "empty image", "one image", "other proportions"])
-def test_damage_is_named(project: Project, drawing: Drawing, damage: str) -> None:
-    fill(drawing, "images/{i}.png", "masks/{i}.png", count=1 if damage == "one image" else 6)
-    if damage == "truncated mask":
-        path = drawing.root / "masks/002.png"
-        path.write_bytes(path.read_bytes()[:60])
-    elif damage == "empty image":
-        (drawing.root / "images/002.png").write_bytes(b"")
-    elif damage == "other proportions":
-        for number in range(6):
-            drawing.save(f"masks/{number:03}.png", np.zeros((24, 48), dtype=np.uint8))
-    with pytest.raises(InputError, match=r"00[02]\.png"):
         write_scaffold(project)
     assert not project.configs_dir.exists()
 

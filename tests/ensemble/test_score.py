@@ -17,6 +17,11 @@ from unets.store.paths import Project
 from unets.workers.pool import use_jobs
 
 
+def save(path: Path, values: object, dtype: type = np.uint8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(values, dtype=dtype)).save(path)
+
+
 def write_rows(path: Path, rows: list[list[str]]) -> Path:
     text = "".join(",".join(row) + "\n" for row in rows).encode()
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
@@ -106,8 +111,7 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
         has_ignored=True,
         submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
     )
-    (tmp_path / "truth").mkdir()
-    Image.fromarray(np.where(truth_hw == IGNORE, 9, truth_hw).astype(np.uint8)).save(tmp_path / "truth" / "x.png")
+    save(tmp_path / "truth" / "x.png", np.where(truth_hw == IGNORE, 9, truth_hw))
     rows = [["img", "class", "rle_mask"], ["x", "a", encode_rle(mask_hw == 1)], ["x", "b", encode_rle(mask_hw == 2)]]
     score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, ())
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
@@ -125,16 +129,13 @@ def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path:
         has_ignored=True,
         submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
     )
-    (tmp_path / "truth").mkdir()
-    truth = {"a": np.array([[1, 1, 0, 0]], dtype=np.uint8), "b": np.array([[9, 0, 1, 0]], dtype=np.uint8)}
-    for name, truth_hw in truth.items():
-        (tmp_path / "truth" / name).mkdir()
-        Image.fromarray(truth_hw).save(tmp_path / "truth" / name / "x_mask.png")
+    save(tmp_path / "truth" / "a" / "x_mask.png", [[1, 1, 0, 0]])
+    save(tmp_path / "truth" / "b" / "x_mask.png", [[9, 0, 1, 0]])
     # a is right everywhere, also where it is not known whether the pixel is of b, too; so is b where it is known
     rows = [["img", "class", "rle_mask"], ["x", "a", "1 2"], ["x", "b", "1 1 3 1"]]
     path = write_rows(tmp_path / "s.csv", rows)
     assert score_submission(path, tmp_path / "truth", dataset, ()).values.tolist() == [1.0]
-    Image.fromarray(truth_hw).save(tmp_path / "truth" / "b" / "x.png")
+    save(tmp_path / "truth" / "b" / "x.png", [[9, 0, 1, 0]])
     with pytest.raises(InputError, match=r"must hold one mask of an image\. Received: b/x.png and b/x_mask.png"):
         score_submission(path, tmp_path / "truth", dataset, ())
 
@@ -151,9 +152,7 @@ def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path:
 )
 def test_ground_truth_is_coded_as_the_masks_of_training(tmp_path: Path, source: Source, values: tuple[object]) -> None:
     dataset = DatasetConfig(source=source, submission=SubmissionConfig(cell="{id}"))
-    (tmp_path / "truth").mkdir()
-    truth = np.array(values, dtype=np.uint8)[np.array([[1, 1, 0, 0]])]
-    Image.fromarray(truth).save(tmp_path / "truth" / "x.png")
+    save(tmp_path / "truth" / "x.png", np.array(values)[np.array([[1, 1, 0, 0]])])
     path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", "1 1"]])
     assert score_submission(path, tmp_path / "truth", dataset, ()).values.tolist() == pytest.approx([2 / 3])
 
@@ -168,17 +167,15 @@ def test_ground_truth_of_overlapping_classes_is_a_folder_a_class(tmp_path: Path)
     (tmp_path / "truth" / "x.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"must hold masks, a\.png of the id a; of overlapping classes in a folder"):
         score_submission(path, tmp_path / "truth", dataset, ())
-    for name, truth in (("a", [[255, 255, 0]]), ("b", [[255, 255, 0]])):
-        (tmp_path / "truth" / name).mkdir()
-        Image.fromarray(np.array(truth, dtype=np.uint8)).save(tmp_path / "truth" / name / "x.png")
+    for name in "ab":
+        save(tmp_path / "truth" / name / "x.png", [[255, 255, 0]])
     score = score_submission(path, tmp_path / "truth", dataset, ())
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
 
 
 def test_ground_truth_that_holds_other_values_than_classes_is_refused(tmp_path: Path) -> None:
     dataset = DatasetConfig(source=TableSource(), submission=SubmissionConfig(cell="{id}"))
-    (tmp_path / "truth").mkdir()
-    Image.fromarray(np.array([[255, 255, 0]], dtype=np.uint8)).save(tmp_path / "truth" / "x.png")
+    save(tmp_path / "truth" / "x.png", [[255, 255, 0]])
     path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", ""]])
     with pytest.raises(InputError, match=r"x\.png must hold the values that `source` declares alone. Received: 255"):
         score_submission(path, tmp_path / "truth", dataset, ())
@@ -193,8 +190,7 @@ def test_rows_of_objects_that_touch_are_two_in_ap(tmp_path: Path, truth: str) ->
         place = write_rows(tmp_path / "truth.csv", [header, ["x", "1 2"], ["x", "3 2"]])
     else:
         place = tmp_path / "truth"
-        place.mkdir()
-        Image.fromarray(np.array([[300, 300, 7, 7, 0, 0]], dtype=np.uint16)).save(place / "x.png")
+        save(place / "x.png", [[300, 300, 7, 7, 0, 0]], np.uint16)
     parted = write_rows(tmp_path / "parted.csv", [header, ["x", "1 2"], ["x", "3 2"]])
     joined = write_rows(tmp_path / "joined.csv", [header, ["x", "1 4"]])
     # joined: an IoU of a half with both, of which one is found: 1 / (1 + 1)

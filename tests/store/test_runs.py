@@ -51,9 +51,6 @@ def test_json_round_trip_and_faults(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == content
     with pytest.raises(InputError, match=r"b.json must exist. Received: no such file"):
         read_json(tmp_path / "b.json")
-    (tmp_path / "b.json").write_text('{"a": ')
-    with pytest.raises(InputError, match=r"b.json must hold JSON"):
-        read_json(tmp_path / "b.json")
 
 
 def test_fingerprint_depends_on_content_alone() -> None:

@@ -21,6 +21,12 @@ def write_csv(path: Path, lines: list[str]) -> Path:
     return path
 
 
+def check(folder: Path, sample: list[str], lines: list[str], dataset: DatasetConfig = DATASET) -> None:
+    """Checks a submission of these rows against a sample of those, both below one header."""
+    sample_path = write_csv(folder / "sample.csv", [HEADER, *sample])
+    check_submission(write_csv(folder / "mine.csv", [HEADER, *lines]), sample_path, dataset)
+
+
 @pytest.fixture
 def sample_path(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "sample.csv", [HEADER, *(f"{id_}.jpg,1 1" for id_ in IDS)])
@@ -75,10 +81,8 @@ def test_each_fault_is_named_with_its_row(
 
 def test_the_first_twenty_faults_are_shown(tmp_path: Path) -> None:
     names = [f"a_{index:04d}.jpg" for index in range(600)]
-    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, *(f"{name},1 1" for name in names)])
-    path = write_csv(tmp_path / "faulty.csv", [HEADER, *(f"{name},1" for name in names)])
     with pytest.raises(InputError) as caught, use_jobs(2):
-        check_submission(path, sample_path, DATASET)
+        check(tmp_path, [f"{name},1 1" for name in names], [f"{name},1" for name in names])
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("Received: 600 faults:")
     assert [line.split()[1] for line in lines[1:21]] == [f"{row}:" for row in range(2, 22)]
@@ -113,8 +117,7 @@ def test_a_row_a_class(tmp_path: Path) -> None:
 def test_long_cells_are_read(tmp_path: Path) -> None:
     dataset = DatasetConfig(size_hw=(300, 300))
     rle = " ".join(f"{start} 1" for start in range(1, 90_000, 2))  # 300 KB; the csv module's own limit is 131,072
-    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,1 1"])
-    check_submission(write_csv(tmp_path / "long.csv", [HEADER, f"a.jpg,{rle}"]), sample_path, dataset)
+    check(tmp_path, ["a.jpg,1 1"], [f"a.jpg,{rle}"], dataset)
 
 
 OBJECTS = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(row="object"))
@@ -123,32 +126,25 @@ OBJECTS = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(row="object"
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a_0.jpg,1 2", "a_0.jpg,3 1 9 2", "a_1.jpg,"], None),
         (["a_0.jpg,1 2", "a_1.jpg,1 1", "a_0.jpg,5 1"], "row 4: a_0.jpg stands in row 2 already"),
         (["a_0.jpg,1 4 10 2", "a_0.jpg,3 1", "a_1.jpg,"], "a_0.jpg must have objects that share no pixel"),
         (["a_0.jpg,1 4"], "a_1.jpg has no row"),
     ],
 )
-def test_a_row_an_object(tmp_path: Path, lines: list[str], message: str | None) -> None:
-    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a_0.jpg,1 1", "a_0.jpg,2 2", "a_1.jpg,1 1"])
-    path = write_csv(tmp_path / "objects.csv", [HEADER, *lines])
-    if message is None:
-        check_submission(path, sample_path, OBJECTS)
-        return
+def test_a_row_an_object(tmp_path: Path, lines: list[str], message: str) -> None:
+    sample = ["a_0.jpg,1 1", "a_0.jpg,2 2", "a_1.jpg,1 1"]
+    check(tmp_path, sample, ["a_0.jpg,1 2", "a_0.jpg,3 1 9 2", "a_1.jpg,"], OBJECTS)
     with pytest.raises(InputError, match=re.escape(message)):
-        check_submission(path, sample_path, OBJECTS)
+        check(tmp_path, sample, lines, OBJECTS)
 
 
 def test_objects_of_one_mask_are_compared_across_chunks(tmp_path: Path) -> None:
     dataset = OBJECTS.model_copy(update={"size_hw": (100, 100)})
-    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,1 1", "b.jpg,1 1"])
     rows = [f"a.jpg,{2 * index + 1} 1" for index in range(600)]
-    path = write_csv(tmp_path / "objects.csv", [HEADER, *rows, "a.jpg,1 1", "b.jpg,1 1"])
     with pytest.raises(InputError, match=r"1 faults:\n  a\.jpg must have objects that share no pixel"):
-        check_submission(path, sample_path, dataset)
+        check(tmp_path, ["a.jpg,1 1", "b.jpg,1 1"], [*rows, "a.jpg,1 1", "b.jpg,1 1"], dataset)
 
 
 def test_an_empty_mask_of_relative_starts_is_minus_one(tmp_path: Path) -> None:
-    dataset = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(relative=True))
-    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,-1"])
-    check_submission(write_csv(tmp_path / "ok.csv", [HEADER, "a.jpg,-1"]), sample_path, dataset)
+    relative = DATASET.model_copy(update={"submission": SubmissionConfig(relative=True)})
+    check(tmp_path, ["a.jpg,-1"], ["a.jpg,-1"], relative)

@@ -1,5 +1,7 @@
 """Run lengths: dialects of csv, how cells name images and classes, and how pixels are counted."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -238,11 +240,19 @@ def test_test_images_that_the_sample_names(drawing: Drawing) -> None:
     import_drawn(drawing)
 
 
-def test_runs_that_leave_the_image_are_refused(drawing: Drawing) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text.replace("p01.jpg,", "p01.jpg,9999999 5 "), r"p01\.jpg|must stay within"),
+        (lambda text: text.partition("\n")[2], "begin with the names of its columns"),
+    ],
+    ids=["beyond the image", "no header"],
+)
+def test_a_faulty_csv_is_refused(drawing: Drawing, spoil: Callable[[str], str], words: str) -> None:
     draw_csv(drawing)
     path = drawing.root / "train_masks.csv"
-    path.write_text(path.read_text().replace("p01.jpg,", "p01.jpg,9999999 5 "))
-    assert_refused(drawing, r"p01\.jpg|must stay within")
+    path.write_text(spoil(path.read_text()))
+    assert_refused(drawing, words)
 
 
 def test_a_csv_beside_mask_files_gives_the_submission(drawing: Drawing) -> None:
@@ -294,10 +304,3 @@ def test_folders_of_another_system_are_no_part_of_ids(drawing: Drawing) -> None:
     draw_csv(drawing, cell="D:\\\\set\\\\train\\\\{id}.jpg")
     _, result = import_drawn(drawing)
     assert "p00" in {sample.id for sample in result.samples}
-
-
-def test_a_csv_without_header_is_refused(drawing: Drawing) -> None:
-    draw_csv(drawing)
-    path = drawing.root / "train_masks.csv"
-    path.write_text(path.read_text().partition("\n")[2])
-    assert_refused(drawing, "begin with the names of its columns")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests import ROOT
+from tests import ROOT, read_files
 from tests.submission.kaggle.fake import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
 from unets.config import DatasetConfig
 from unets.errors import InputError
@@ -35,8 +35,8 @@ def project(tmp_path: Path) -> Project:
 
 def list_files(folder: Path) -> dict[str, bytes]:
     """Returns what lies in a folder, but for the lock and the notes of what is unfinished."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in found.items() if path.name not in (".lock", "bundle.json")}
+    found = read_files(folder)
+    return {name: found[name] for name in found if Path(name).name not in (".lock", "bundle.json")}
 
 
 def get_again(fake: FakeKaggle, project: Project, dataset: DatasetConfig, *, unpack: bool = False) -> None:
@@ -147,23 +147,6 @@ def test_a_disk_that_is_too_small_is_told_before_anything_comes(
     assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None]
 
 
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        (401, r"Kaggle must accept the credentials; new ones: https://www\.kaggle\.com/settings/api\."),
-        (403, r"accept the rules at https://www\.kaggle\.com/competitions/tiny-masks/rules\. Received: no rules"),
-        (404, r"Kaggle must know what is asked for, of https://www\.kaggle\.com/competitions/tiny-masks\."),
-    ],
-)
-def test_what_kaggle_refuses_is_told_with_its_remedy(
-    status: int, message: str, fake: FakeKaggle, project: Project
-) -> None:
-    fake.files, fake.refusals = dict(FILES), {"DownloadDataFile": (status, "no rules")}
-    with pytest.raises(InputError, match=message):
-        get_data(project, DATASET)
-    assert not fake.pauses and not list_files(project.input_dir)
-
-
 def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Project) -> None:
     fake.files, fake.busy = dict(FILES), {"ListDataFiles": [{"Retry-After": "7"}, {}], "DownloadDataFile": [{}]}
     get_data(project, DATASET)
@@ -172,20 +155,28 @@ def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Pr
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "status", "message"),
     [
-        ({"kaggle": None}, r"`kaggle` in .*/configs/tiny/dataset\.py must name the competition"),
-        ({"kaggle_files": ("../train.zip",)}, r"must be paths within .* Received: '\.\./train\.zip'"),
-        ({"kaggle_files": ("trian.zip",)}, r"among sample\.csv\.zip, train\.zip, train_hq\.zip\. Received: trian\.zip"),
+        ({}, 401, r"Kaggle must accept the credentials; new ones: https://www\.kaggle\.com/settings/api\."),
+        ({}, 403, r"accept the rules at https://www\.kaggle\.com/competitions/tiny-masks/rules\. Received: no rules"),
+        ({}, 404, r"Kaggle must know what is asked for, of https://www\.kaggle\.com/competitions/tiny-masks\."),
+        ({"kaggle": None}, 0, r"`kaggle` in .*/configs/tiny/dataset\.py must name the competition"),
+        ({"kaggle_files": ("../train.zip",)}, 0, r"must be paths within .* Received: '\.\./train\.zip'"),
+        (
+            {"kaggle_files": ("trian.zip",)},
+            0,
+            r"among sample\.csv\.zip, train\.zip, train_hq\.zip.*: trian\.zip",
+        ),
     ],
 )
-def test_names_in_the_config_are_checked(
-    fields: dict[str, object], message: str, fake: FakeKaggle, project: Project
+def test_what_is_refused_is_told_with_its_remedy_and_names_in_the_config_before_anything_comes(
+    fields: dict[str, object], status: int, message: str, fake: FakeKaggle, project: Project
 ) -> None:
-    fake.files = dict(FILES)
+    fake.files, fake.refusals = dict(FILES), {"DownloadDataFile": (status, "no rules")} if status else {}
     with pytest.raises(InputError, match=message):
         get_data(project, DATASET.model_copy(update=fields))
-    assert not fake.list_calls("DownloadDataFile")
+    assert not fake.pauses and not list_files(project.input_dir)
+    assert bool(fake.list_calls("DownloadDataFile")) == bool(status)
 
 
 PROGRAM = """
