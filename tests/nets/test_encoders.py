@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.nets.nets import draw_images, stir
 from unets.config import ENCODERS, DatasetConfig, ModelConfig
 from unets.errors import InputError
 from unets.nets.encoders import build_encoder, find_encoder, load_pretrained
@@ -42,10 +43,6 @@ ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for n
 PARAMETERS = {"efficientnet_lite0": 2_998_304, "vgg16": 14_714_688, "resnet50v2": 23_564_800}
 
 
-def draw_images(size_hw: tuple[int, int], num_images: int = 2, channels: int = 3) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (num_images, *size_hw, channels), dtype=np.uint8)
-
-
 def extract(encoder: keras.Model, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
     features = keras.tree.flatten(encoder(images.astype(np.float32), training=False))
     return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(feature, "float32"))) for feature in features]
@@ -54,12 +51,6 @@ def extract(encoder: keras.Model, images: npt.NDArray[np.uint8]) -> list[npt.NDA
 def build_net(name: str, size_hw: tuple[int, int], max_stride: int, channels: int = 3) -> keras.Model:
     images = keras.Input((*size_hw, channels))
     return keras.Model(images, build_encoder(name, size_hw, max_stride, channels)(images))
-
-
-def stir(net: keras.Model) -> None:
-    rng = np.random.default_rng(0)
-    for weight in net.weights:
-        weight.assign(weight + rng.uniform(-0.05, 0.05, weight.shape) * (len(weight.shape) == 1))
 
 
 def test_the_names_are_those_of_keras_that_halve_exactly() -> None:
@@ -123,7 +114,7 @@ def test_imagenet_gives_the_features_of_the_whole_application(
     def download(*, weights: str | None, **arguments: Any) -> keras.Model:
         whole = original(weights=None, **arguments)
         if weights == "imagenet":
-            stir(whole)
+            stir(whole, 0.05)
             wholes.append(whole)
         return whole
 
@@ -218,7 +209,7 @@ def test_a_failed_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch) ->
 def test_saved_weights_come_back(name: str, size_hw: tuple[int, int], max_stride: int, tmp_path: Path) -> None:
     """Into a net of another size, and into one that goes less deep."""
     saved = build_encoder(name, (32, 64), 8)
-    stir(saved)
+    stir(saved, 0.05)
     saved.save_weights(tmp_path / "encoder.weights.h5")
     net = build_net(name, size_hw, max_stride)
     load_pretrained(net, name, str(tmp_path / "encoder.weights.h5"))
@@ -261,7 +252,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         block_type="basic_block",
         image_shape=(64, 64, 3),
     )
-    stir(backbone)
+    stir(backbone, 0.05)
     backbone.save_to_preset(folder)
     hub.layers.ResNetImageConverter(image_size=(64, 64), scale=1 / 128, offset=-1.0).save_to_preset(folder)
     return folder

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.nets.nets import draw_images, stir
 from unets.config import DatasetConfig, ModelConfig, PredictionConfig, SubmissionConfig
 from unets.nets.predictor import FLIPS, Predictor
 from unets.nets.unet import build_unet
@@ -26,9 +27,7 @@ def nets() -> list[keras.Model]:
 def build_random(seed: int, dataset: DatasetConfig = DATASET) -> keras.Model:
     keras.utils.set_random_seed(seed)
     net = build_unet(ModelConfig(depth=2, base_filters=4), SIZE_HW, dataset, name=f"net{seed}")
-    rng = np.random.default_rng(seed)
-    for weight in net.weights:
-        weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
+    stir(net, seed=seed)
     return net
 
 
@@ -41,10 +40,6 @@ def build_constant(*logits: float) -> keras.Model:
             keras.layers.Conv2D(len(logits), 1, bias_initializer=lambda shape, dtype: np.array(logits, dtype)),
         ]
     )
-
-
-def draw_photos(num_images: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(7).integers(0, 256, (num_images, *SIZE_HW, 3), dtype=np.uint8)
 
 
 def average_by_hand(
@@ -73,7 +68,7 @@ def check_rounded(maps_u8: npt.NDArray[np.uint8], wanted: npt.NDArray[np.float64
 @pytest.mark.parametrize("num_nets", [1, 3])
 @pytest.mark.parametrize("names", [("hflip",), ("hflip", "identity"), tuple(FLIPS)])
 def test_equals_averaging_by_hand(nets: list[keras.Model], num_nets: int, names: tuple[str, ...]) -> None:
-    photos = draw_photos(3)
+    photos = draw_images(SIZE_HW, 3, seed=7)
     predictor = Predictor(nets[:num_nets], names, batch_size=3)
     mean, first = predictor(photos)
     check_rounded(mean, average_by_hand(nets[:num_nets], names, photos))
@@ -81,7 +76,7 @@ def test_equals_averaging_by_hand(nets: list[keras.Model], num_nets: int, names:
 
 
 def test_several_classes() -> None:
-    pair, photos = [build_random(seed, PAIR) for seed in (5, 6)], draw_photos(2)
+    pair, photos = [build_random(seed, PAIR) for seed in (5, 6)], draw_images(SIZE_HW, 2, seed=7)
     mean, first = Predictor(pair, ["identity", "vflip"], batch_size=2)(photos)
     assert mean.shape == (2, *SIZE_HW, 2)
     check_rounded(mean, average_by_hand(pair, ["identity", "vflip"], photos))
@@ -89,7 +84,7 @@ def test_several_classes() -> None:
 
 
 def test_a_smaller_batch_is_filled_and_cut(nets: list[keras.Model]) -> None:
-    photos = draw_photos(4)
+    photos = draw_images(SIZE_HW, 4, seed=7)
     predictor = Predictor(nets[:1], ["identity", "hflip"], batch_size=4)
     whole = predictor(photos)
     for num_images in (1, 2, 3):

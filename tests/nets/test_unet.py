@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.nets.nets import draw_images, stir
 from unets.config import MIN_SIDE_PX, DatasetConfig, ModelConfig, SubmissionConfig
 from unets.errors import InputError
 from unets.nets.blocks import DepthToSpace, SpaceToDepth
@@ -24,23 +25,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw_photos(size_hw: tuple[int, int], num_images: int = 2) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (num_images, *size_hw, 3), dtype=np.uint8)
-
-
 def predict(net: keras.Model, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.asarray(keras.ops.convert_to_numpy(net(photos, training=False)))
 
 
 def vary(**changes: Any) -> ModelConfig:
     return ModelConfig.model_validate(TINY.model_dump() | changes)
-
-
-def stir(net: keras.Model, seed: int = 0) -> None:
-    """Moves biases and the statistics of normalizations a little: at their zeros and ones they would hide faults."""
-    rng = np.random.default_rng(seed)
-    for weight in net.weights:
-        weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
 
 
 @pytest.mark.parametrize(("depth", "stride"), [(1, 1), (2, 4), (3, 2), (4, 1)])
@@ -50,7 +40,7 @@ def test_any_size_comes_out_as_it_came_in(depth: int, stride: Any) -> None:
         net = build_unet(config, size_hw)
         assert net.input_shape == (None, *size_hw, 3)
         assert net.output_shape == (None, *size_hw, 1)
-        assert predict(net, draw_photos(size_hw, 1)).shape == (1, *size_hw, 1)
+        assert predict(net, draw_images(size_hw, 1)).shape == (1, *size_hw, 1)
 
 
 @pytest.mark.parametrize("multiple", [2**power for power in range(1, 11)])
@@ -68,7 +58,7 @@ def test_padding_inside_is_reflection_outside(tmp_path: Path) -> None:
     inside, outside = build_unet(TINY, (33, 46)), build_unet(TINY, (36, 48))
     stir(inside)
     outside.set_weights(inside.get_weights())
-    photos = draw_photos((33, 46))
+    photos = draw_images((33, 46))
     padded = np.pad(photos, [(0, 0), (1, 2), (1, 1), (0, 0)], mode="reflect")
     np.testing.assert_allclose(predict(inside, photos), predict(outside, padded)[:, 1:-2, 1:-1], atol=1e-5)
     inside.save_weights(tmp_path / "a.weights.h5")  # they fit every size
@@ -124,7 +114,7 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     assert {keras.backend.standardize_dtype(output.dtype) for output in net.outputs} == {"float32"}
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in net.weights} == {"float32"}
     assert net.get_layer("pad").compute_dtype == policy.removeprefix("mixed_")
-    photos = draw_photos((33, 36))
+    photos = draw_images((33, 36))
     wanted, found = predict(exact, photos), predict(net, photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
     assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)

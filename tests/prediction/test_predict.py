@@ -116,7 +116,7 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
 ) -> None:
     """The real thing, without machines: runs are sent away whole, and one is sent twice, as when a worker is lost."""
     scene.plant(0)
-    scene.predict(use_folds=[0], shard_size=2)
+    scene.predict(use_folds=[0], shard_size=4)
     made = scene.read_shards("unet_a")
     damaged, *missing = sorted(scene.project.maps_dir("unet_a", "test").glob("*.zip"))
     flip_bit(damaged, 60)
@@ -132,10 +132,10 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
 
     monkeypatch.setattr(pipeline, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
     monkeypatch.setattr(pipeline, "run_tasks", run_there)
-    scene.predict(use_folds=[0], shard_size=2)
+    scene.predict(use_folds=[0], shard_size=4)
     assert scene.read_shards("unet_a") == made
-    # 12 photos of the fold, 8 test photos: 6 and 4 shards, for 2 GPUs with four runs each
-    assert [len(run) for run in sent] == [1] * 10
+    # 12 photos of the fold, 8 test photos: 3 and 2 shards, for 2 GPUs with four runs each
+    assert [len(run) for run in sent] == [1] * 5
 
 
 def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
