@@ -6,7 +6,7 @@ metric is known, image by image, without looking at the maps again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -30,30 +30,27 @@ class PixelSample:
     probs: npt.NDArray[np.float32]  # (pixels, members, classes), 0..1, at full size
     is_true: npt.NDArray[np.bool_]  # (pixels, classes)
     is_known: npt.NDArray[np.bool_]  # (pixels, classes) not ignored
-    stands_for: npt.NDArray[np.float32]  # (pixels,) how many
-    image_of: npt.NDArray[np.intp]  # (pixels,)
+    num_drawn: npt.NDArray[np.int64]  # (images,) pixels, one image's behind those of the image before
+    stands_for: npt.NDArray[np.float64]  # (images,) how many pixels one that was drawn counts for
     agreed: npt.NDArray[np.int64]  # (images, classes, 2): pixels of ground truth and prediction both, of the prediction
     true_px: npt.NDArray[np.int64]  # (images, classes), all of them
 
     @classmethod
     def join(cls, samples: Sequence[Self]) -> Self:
         """Joins the samples of several images."""
-        starts = np.cumsum([0, *(len(sample.agreed) for sample in samples)])
-        shifted = [replace(one, image_of=one.image_of + start) for one, start in zip(samples, starts, strict=False)]
-        return cls(
-            **{one.name: np.concatenate([getattr(sample, one.name) for sample in shifted]) for one in fields(cls)}
-        )
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(sample, name) for sample in samples]) for name in names})
 
     def score(self, probs: npt.NDArray[np.float32], recipe: Recipe, metric: Metric) -> float:
         """Returns the score of all images where the pixels have these probabilities, float32 (pixels, classes)."""
         num_classes = probs.shape[-1]
         mask = recipe.cut(probs[:, None])
         is_class = np.stack([pick_class(mask, index)[:, 0] for index in range(num_classes)], axis=-1) & self.is_known
-        counts = self.agreed.astype(np.float64)
+        counts, image_of = self.agreed.astype(np.float64), np.repeat(np.arange(len(self.num_drawn)), self.num_drawn)
         for index in range(num_classes):
             for place, pixels in enumerate((is_class & self.is_true, is_class)):
-                found = self.stands_for * pixels[:, index]
-                counts[:, index, place] += np.bincount(self.image_of, weights=found, minlength=len(counts))
+                found = np.bincount(image_of[pixels[:, index]], minlength=len(counts))
+                counts[:, index, place] += self.stands_for * found
         fractions = metric.counted.count(counts[..., 0], self.true_px, counts[..., 1])
         return float(metric.counted.to_values(fractions).mean())
 
@@ -85,8 +82,8 @@ def draw_pixels(target: ClassMask, maps: Sequence[MapU8], max_pixels: int, recip
         probs=np.stack([probs_hwc.reshape(-1, num_classes)[drawn] for probs_hwc in probs], axis=1),
         is_true=np.stack([layer_hw.ravel()[drawn] for layer_hw in true], axis=-1),
         is_known=np.stack([layer_hw.ravel()[drawn] for layer_hw in known], axis=-1),
-        stands_for=np.full(num_drawn, len(pixels) / max(num_drawn, 1), dtype=np.float32),
-        image_of=np.zeros(num_drawn, dtype=np.intp),
+        num_drawn=np.array([num_drawn], dtype=np.int64),
+        stands_for=np.array([len(pixels) / max(num_drawn, 1)]),
         agreed=np.array([agreed], dtype=np.int64),
         true_px=np.array([[np.count_nonzero(layer_hw) for layer_hw in true]], dtype=np.int64),
     )
