@@ -18,11 +18,13 @@ import pytest
 from tests import ROOT, run_unets
 from tests.trained_competition import write_config
 from unets.cli.app import complete_commands, find_parameters, load_app
+from unets.cli.stage import Stage
 from unets.config import DataConfig, EnsembleConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.dataset.checks import CheckReport
 from unets.dataset.first_experiments import Cost
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.workers.pool import run_tasks
 
 COMMANDS = [command.name or "" for command in load_app().registered_commands]
 Run = Callable[..., int]
@@ -282,6 +284,18 @@ def test_what_others_start_from_is_trained_before_them_on_several_devices(
     assert words[1:5] == ["-m", "unets", "train", "tiny"] and "--set" not in words and "--verbose" in words
     assert words[-10:-4] == ["--exp", f"unet_a{batch}", "--fold", "0", "--seeds", "1"]
     assert words[-4:] == ["--jobs", "1", "--cluster", ""]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("train", 3), ("predict", 1)])
+def test_jobs_of_a_training_are_folds_each_of_which_has_all_cores(
+    name: str, expected: int, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unets.workers.pool.count_cores", lambda: 3)
+    drawn = list[int]()
+    with Stage(name=name, project=project, given={"cluster": "", "jobs": 1}).use_workers():
+        tasks = (drawn.append(number) for number in range(1000))
+        next(run_tasks(str, tasks, what="count", total=1000, threads=True))
+    assert len(drawn) == 16 * expected  # a block
 
 
 def test_runs_are_listed_by_experiment_and_fold(run: Run, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
