@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unets.config import ExperimentConfig, ModelConfig
+from unets.config import ExperimentConfig
 from unets.data.cache import Kind, choose_kind, measure_cache
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import count_pseudo_labels
@@ -144,7 +144,11 @@ def estimate_cost(
     not hold the net's weights.
     """
     data, dataset, machine = experiment.data, manifest.dataset, measure_machine()
-    _check_width(experiment.model, machine.usable_bytes)
+    if (least_bytes := 4 * count_least_weights(experiment.model)) > machine.usable_bytes:  # before they are made
+        raise InputError(
+            f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into "
+            f"{_gib(machine.usable_bytes)}. Received: at least {_gib(least_bytes)}"
+        )
     labels = [count_pseudo_labels(project, data.pseudo_labels, fold) for fold in folds] if data.pseudo_labels else [0]
     num_train, num_pseudo = len(manifest.train) or dataset.num_train or 0, max(labels)
     num_test = len(manifest.test) or dataset.num_test or 0
@@ -295,15 +299,6 @@ def _gb(num_bytes: int) -> str:
 
 def _tell(seconds: float) -> str:
     return format_duration(seconds) if seconds else "-"
-
-
-def _check_width(model: ModelConfig, most_bytes: int) -> None:
-    """Refuses a net whose weights alone memory does not hold, before they are made."""
-    if (least_bytes := 4 * count_least_weights(model)) > most_bytes:
-        raise InputError(
-            f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into "
-            f"{_gib(most_bytes)}. Received: at least {_gib(least_bytes)}"
-        )
 
 
 def _propose_training(estimate: Estimate) -> str:
