@@ -101,10 +101,8 @@ def score_images(
     chunks, readers = in_chunks(oof.samples, _CHUNK), (oof.readers, oof.no_tta_readers)
 
     def build(chunk: Sequence[Sample]) -> _Task:
-        ids = [sample.id for sample in chunk]
-        return [(sample, choose(sample)) for sample in chunk], [
-            [one and one.select(ids) for one in own] for own in readers
-        ]
+        ids, chosen = [sample.id for sample in chunk], [(sample, choose(sample)) for sample in chunk]
+        return chosen, [[one and one.select(ids) for one in own] for own in readers]
 
     score = partial(_score_task, oof.dataset, look)
     parts = list(run_tasks(score, map(build, chunks), what=what, total=len(chunks), unit="chunk"))
