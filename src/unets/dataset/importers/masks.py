@@ -208,7 +208,8 @@ class _Reading(Import):
                 f"{len(trained)} images of a list called test have masks, and are taken for training: {trained[0]}, ..."
             )
             self.ask("source.test_images", text, "patterns of these images")
-        alone = self.alone = [path for path in free if path not in set(test)]
+        tested = set(test)
+        alone = self.alone = [path for path in free if path not in tested]
         shapes = {self.images[path] for path in train}
         bare = [path for path in alone if self.images[path] in shapes]
         self.ask_bare(bare, len(bare) + len(train), "mask", are_empty=self.source.missing == "empty")

@@ -283,16 +283,17 @@ def _leaves(area: Area, size_hw: SizeHW) -> bool:
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
     """Returns (training images, test images); asks about images without annotation."""
     rasters = dict.fromkeys(list_rasters(found))
-    found.test += [image for image in find_test_images(found, found.finder) if not found.areas.get(image)]
-    named = [image for image in found.areas if image in rasters and image not in found.test]
+    listed = find_test_images(found, found.finder)
+    test = dict.fromkeys([*found.test, *(image for image in listed if not found.areas.get(image))])
+    named = [image for image in found.areas if image in rasters and image not in test]
     folder_of = {image: image.rpartition("/")[0] for image in rasters}
     splits = find_splits(folder_of)
     train = [image for image in named if splits[image] != "test"] or named
-    test = [image for image in [*found.test, *named] if image not in train]
-    folders = {folder_of[image] for image in train}
+    trained, folders = set(train), {folder_of[image] for image in train}
+    test |= dict.fromkeys(image for image in named if image not in trained)
     known = {*train, *test, *found.account}
     alone = [image for image in rasters if image not in known]
-    test += [image for image in alone if splits[image] == "test" and folder_of[image] not in folders]
+    test |= dict.fromkeys(i for i in alone if splits[i] == "test" and folder_of[i] not in folders)
     unnamed = [image for image in alone if folder_of[image] in folders]
     bare = [image for image in train if not found.areas[image]]
     found.leave([image for image in alone if image not in test], "an image without a mask")
@@ -302,4 +303,4 @@ def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[s
     no_object += found.ask_bare(unnamed, count, "annotation", are_empty=source.missing == "empty")
     found.sizes |= {image: found.listing.header(image).size_hw for image in no_object if image not in found.areas}
     train = [*(image for image in train if found.areas[image]), *no_object]
-    return train, test
+    return train, list(test)

@@ -243,7 +243,8 @@ def _read(found: Import, source: CsvSource) -> Import:
     found.fields = {"has_background": True, "has_ignored": False, "submission": form}
     found.classes = tuple(label or "object" for label in classes)
     ids = {image: id_ for image, id_ in (naming.unique_ids or {}).items() if image in draws}
-    ids |= {image: id_ for image, id_ in test_ids.items() if id_ not in set(ids.values())}
+    taken = set(ids.values())
+    ids |= {image: id_ for image, id_ in test_ids.items() if id_ not in taken}
     return assemble(
         found, [ImportedSample(image=image, id=ids.get(image, ""), draw=draws.get(image)) for image in [*draws, *test]]
     )

@@ -182,8 +182,8 @@ def read(
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
     listed = find_test_images(found, images)
     further = [p for p in rest if (p in listed or _is_test({}, p)) and not is_called(p, MASK_WORDS)]
-    folders = {image.rpartition("/")[0] for image in rows}
-    if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in {*test, *further}]:
+    folders, tested = {image.rpartition("/")[0] for image in rows}, {*test, *further}
+    if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in tested]:
         found.leave(bare, "an image without a mask")
         text = f"{len(bare)} images have no mask in {source.path}, and are left out: {bare[0]}, ..."
         found.ask("source.test_images", text, "patterns of test images", "a table of all images")
