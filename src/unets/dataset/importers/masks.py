@@ -28,7 +28,6 @@ from unets.dataset.importers.names import (
     DERIVED_WORDS,
     IMAGE_WORDS,
     MASK_WORDS,
-    Finder,
     Name,
     compare_shapes,
     find_kinds,
@@ -181,7 +180,7 @@ class _Reading(Import):
             InputError: an image with a mask has another's name but for the ending.
         """
         self._drop_copies()
-        splits, listed = find_splits(self.images), find_test_images(self, Finder(list(self.images)))
+        splits, listed = find_splits(self.images), find_test_images(self, list(self.images))
         linked = [path for path in self.images if path in self.links]
         train = [path for path in linked if splits[path] != "test"]
         if not train:  # all masks are of images called test, as MVTec's: the word tells nothing

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from io import BytesIO
 from itertools import repeat
 
@@ -66,7 +67,6 @@ class Area:
 class Annotations(Import):
     """What the annotation files of a format say."""
 
-    finder: Finder
     sizes: dict[str, SizeHW] = field(default_factory=dict)  # (height, width) of each image, as the files say
     areas: dict[str, list[Area]] = field(default_factory=dict)  # of each image that they name, in the order of drawing
     labels: tuple[str, ...] = ()  # classes in the files' own order; empty: by their names
@@ -74,6 +74,11 @@ class Annotations(Import):
     missing: list[str] = field(default_factory=list)  # images that are named, and not there
     skipped: int = 0  # objects that have no area
     path: str = ""  # of the annotation file that is read
+
+    @cached_property
+    def finder(self) -> Finder:
+        """Finds images by what files call them."""
+        return Finder(self.listing.rasters)
 
     def find(self, path: str, *names: str, beside: str = "", is_needed: bool = True) -> str | None:
         """Finds the image that the annotation file `path` means, by the first of the names that it may have.
@@ -212,7 +217,7 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotation
         InputError: see `assemble`; or a file is damaged or holds what `parse` does not read, images that it names are
             not there, or no object has an area.
     """
-    found = Annotations(listing=listing, source=source, finder=Finder(listing.rasters))
+    found = Annotations(listing=listing, source=source)
     try:
         parse(found)
     except InputError:
@@ -283,7 +288,7 @@ def _leaves(area: Area, size_hw: SizeHW) -> bool:
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
     """Returns (training images, test images); asks about images without annotation."""
     rasters = dict.fromkeys(list_rasters(found))
-    listed = find_test_images(found, found.finder)
+    listed = find_test_images(found, list(rasters))
     test = dict.fromkeys([*found.test, *(image for image in listed if not found.areas.get(image))])
     named = [image for image in found.areas if image in rasters and image not in test]
     folder_of = {image: image.rpartition("/")[0] for image in rasters}

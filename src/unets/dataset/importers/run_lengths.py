@@ -217,7 +217,7 @@ def _read(found: Import, source: CsvSource) -> Import:
         found.ask("source.path", text, "nothing, if that is right")
     rest = [path for path in rasters if path not in cells]
     named, test_ids = _find_test_images(listing, rest)
-    test = sorted(named | find_test_images(found, Finder(rest)))
+    test = sorted(named | find_test_images(found, rest))
     known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
     bare, are_empty = (
         [p for p in rasters if p.rpartition("/")[0] in folders and p not in known],

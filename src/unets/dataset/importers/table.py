@@ -65,13 +65,14 @@ def _is_mask(listing: Listing, column: str, paths: Sequence[str | None]) -> bool
     return is_called(column, MASK_WORDS) or (not is_called(column, IMAGE_WORDS) and look_at(listing, looked).is_mask)
 
 
-def find_test_images(found: Import, images: Finder) -> set[str]:
+def find_test_images(found: Import, images: Sequence[str]) -> set[str]:
     """Returns the images that a list or csv called `test` names, in the first word of a line, and accounts for it."""
-    named = set[str]()
-    for path in found.listing.select(".txt", ".lst", ".csv", ".tsv"):
-        lines = found.listing.read_text(path).splitlines() if find_split(stem_of(path)) == "test" else []
-        words = (re.split(r"[\s,;]", line)[0] for line in lines if len(line.split()) < 4)
-        own = {image for word in words if (image := images.find_cell(word, path))}
+    lists = found.listing.select(".txt", ".lst", ".csv", ".tsv")
+    lines = {path: found.listing.read_text(path).splitlines() for path in lists if find_split(stem_of(path)) == "test"}
+    finder, named = Finder(images if lines else ()), set[str]()
+    for path, of in lines.items():
+        words = (re.split(r"[\s,;]", line)[0] for line in of if len(line.split()) < 4)
+        own = {image for word in words if (image := finder.find_cell(word, path))}
         found.account |= {path: "list of test images"} if own else {}
         named |= own
     return named
@@ -180,7 +181,7 @@ def read(
     if is_by_hand:
         return assemble(found, samples, has_groups=True)
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
-    listed = find_test_images(found, images)
+    listed = find_test_images(found, rest)
     further = [p for p in rest if (p in listed or _is_test({}, p)) and not is_called(p, MASK_WORDS)]
     folders, tested = {image.rpartition("/")[0] for image in rows}, {*test, *further}
     if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in tested]:
