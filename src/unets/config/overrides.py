@@ -22,9 +22,8 @@ LONGEST_NAME = 200  # characters; file systems take 255 bytes, of which temporar
 def name_experiment(name: str, settings: Sequence[str] = ()) -> str:
     """Returns the one name of an experiment with overrides, however they are spelled and ordered.
 
-    Raises:
-        InputError: one of `settings`, `path=value` each, as `data.size_hw=320x480`, names no field of
-            `ExperimentConfig`, or its value has another type. Of a path that is given twice the last counts.
+    Of a path that is given twice the last counts. Raises InputError where one of `settings`, `path=value` each, as
+    `data.size_hw=320x480`, names no field of `ExperimentConfig`, or its value has another type.
     """
     base, own = _split(name)
     found = {path: _format(_parse(path, text)) for path, text in (*own, *map(_split_setting, settings))}

@@ -131,9 +131,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, batch_index: int) -> Batch:
         """Returns (images, targets) of a batch of the present epoch; 0 is the first batch left of it.
 
-        Raises:
-            InputError: a file cannot be read. It is also kept in `failure`, as TensorFlow wraps what a generator raises
-                into an error of its own.
+        Raises InputError where a file cannot be read. It is also kept in `failure`, as TensorFlow wraps what a
+        generator raises into an error of its own.
         """
         places = self._find_places(batch_index)
         try:

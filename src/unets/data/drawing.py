@@ -55,9 +55,7 @@ def find_differences(
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Finds what a mask gets wrong; bool (height, width) for each kind of `DIFFERENCES_RGB`.
 
-    Args:
-        target_hw: uint8 (height, width) class index; 0 is background, IGNORE is neither right nor wrong.
-        mask_hw: the same.
+    Both are uint8 (height, width) class index; 0 is background, IGNORE of the target is neither right nor wrong.
     """
     differs_hw = (target_hw != mask_hw) & (target_hw != IGNORE)
     is_object_hw, is_found_hw = target_hw > 0, mask_hw > 0
@@ -82,9 +80,7 @@ def draw_differences(image_hwc: Image, target_hw: npt.NDArray[np.uint8], mask_hw
 def find_window(pixels_hw: npt.NDArray[np.bool_], size_hw: SizeHW) -> tuple[slice, slice]:
     """Finds the (rows, columns) of the window that holds the most of some pixels; the first of several, from the top.
 
-    Args:
-        pixels_hw: bool (height, width).
-        size_hw: (height, width) of the window, cut to the picture where it is larger.
+    Pixels are bool (height, width); the window's (height, width) is cut to the picture where it is larger.
     """
     height, width = (min(size, side) for size, side in zip(size_hw, pixels_hw.shape, strict=True))
     sums = np.pad(pixels_hw, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)

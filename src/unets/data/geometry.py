@@ -35,8 +35,7 @@ def in_fours(function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], image: np
 def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
     """Measures how much of each small pixel each class covers, of uint8 (height, width) class index, 0 background.
 
-    Returns:
-        uint8 (height, width, classes), 0..255 for a share of 0..1; the classes of a pixel sum to at most 255.
+    Returns uint8 (height, width, classes), 0..255 for a share of 0..1; the classes of a pixel sum to at most 255.
     """
     layers, left_hw = [], np.full(size_hw, 255, dtype=np.uint8)
     for class_index in range(1, num_classes + 1):

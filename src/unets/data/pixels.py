@@ -124,9 +124,8 @@ def read_values(path: Path, *, colors: bool = False, expected: str = "") -> Valu
 def open_picture(content: bytes, path: Path) -> Image.Image:
     """Opens an image with Pillow; `path` is for the error.
 
-    Raises:
-        InputError: it is larger than its bytes, or memory, can hold; ends in zeros, as a download that stopped; or is a
-            film: which frame is meant cannot be told.
+    Raises InputError where it is larger than its bytes, or memory, can hold; ends in zeros, as a download that stopped;
+    or is a film: which frame is meant cannot be told.
     """
     Image.MAX_IMAGE_PIXELS = None  # our own check knows the file's size, too
     picture = Image.open(BytesIO(content))

@@ -65,10 +65,8 @@ def read_full_size(sample: Sample, dataset: DatasetConfig) -> SizeHW:
 def read_mask(sample: Sample) -> npt.NDArray[np.uint8]:
     """Reads the mask at full size: uint8 (height, width) class index, 0 background, k the k-th class, IGNORE ignored.
 
-    Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE. A share of a half and more is 1.
-
-    Raises:
-        InputError: the sample has no mask, or a file is missing, unreadable, or of another size than the others.
+    Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE. A share of a half and more is 1. Raises
+    InputError where the sample has no mask, or a file is missing, unreadable, or of another size than the others.
     """
     layers = _read_layers(sample)
     if sample.has_shares:
@@ -130,9 +128,8 @@ def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str)
 def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
     """Reads the mask as the share of each small pixel that each class covers; raises as `read_mask` and `check_mask`.
 
-    Returns:
-        uint8 (height, width, layers), 0..255 for a share of 0..1: a layer a class and, where the data set has ignored
-        pixels, the share that is ignored, which overlapping classes have one of each.
+    Returns uint8 (height, width, layers), 0..255 for a share of 0..1: a layer a class and, where the data set has
+    ignored pixels, the share that is ignored, which overlapping classes have one of each.
     """
     if sample.has_shares:
         return np.stack([resize(layer, size_hw) for layer in _read_layers(sample)], axis=-1)

@@ -21,11 +21,9 @@ def weigh_samples(
 ) -> Weights | None:
     """Weighs the images that a net is trained on, without those held out, for `Batches(draw_weights=)`.
 
-    `balance` "group" draws every group equally often; "class": see `weigh_classes`.
-
-    Returns:
-        float64 (samples), summing to 1. None where every image weighs the same: each is then seen once an epoch, where
-        drawing with replacement would leave out one in three.
+    `balance` "group" draws every group equally often; "class": see `weigh_classes`. Returns float64 (samples), summing
+    to 1; None where every image weighs the same: each is then seen once an epoch, where drawing with replacement would
+    leave out one in three.
     """
     if balance == "none":
         return None
