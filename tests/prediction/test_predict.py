@@ -151,11 +151,10 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
         )
         for name, update in fields.items()
     }
-    for name, experiment in experiments.items():
-        scene.plant(0, 1, name=name, experiment=experiment)
     use_folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
     predict_all = partial(predict_experiments, scene.project, scene.manifest, folds=scene.folds)
     for name, experiment in experiments.items():
+        scene.plant(*use_folds[name], name=name, experiment=experiment)
         predict_all({name: experiment}, use_folds=use_folds)
     alone = scene.read_shards(*experiments)
     for path in alone:
