@@ -80,6 +80,25 @@ from unets.errors import InputError
         (TrainingConfig, {"keep": "last", "patience": 3}, "`patience` must be None for keep=last"),
         (TrainingConfig, {"loss": {}}, "at least 1 item"),
         (TrainingConfig, {"loss": "bec"}, "'bce', 'focal'"),
+        *(
+            (TrainingConfig, {"loss": name, "loss_args": args}, f"`loss_args` must {message}")
+            for name, args, message in (
+                ("focal", {"gama": 2.0}, "hold none but gamma for loss=focal. Received: loss_args={'gama': 2.0}"),
+                ("border_bce", {"gamma": 2.0}, "hold none but weight, width_px for loss="),
+                ("bce", {"weight": 2.0}, "be empty for loss=bce. Received: loss_args={'weight': 2.0}"),
+                ("focal", {"targets": 2.0}, "hold none but gamma"),
+                (
+                    {"bce": 1, "focal": 1},
+                    {"gamma": -0.1},
+                    "be at least 0 in gamma. Received: loss_args={'gamma': -0.1}",
+                ),
+                ("tversky", {"false_negatives": 0.0}, "be above 0 in false_negatives"),
+                ("border_bce", {"width_px": 20.0}, "be an odd whole number from 3 on in width_px"),
+                ("border_bce", {"width_px": 1.0}, "be an odd whole number from 3 on"),
+                ("boundary", {"reach_px": 2.5}, "be a whole number from 2 to 64 in reach_px"),
+            )
+        ),
+        (TrainingConfig, {"loss": "border_bce", "loss_args": {"weight": float("inf")}}, "finite number"),
         (ExperimentConfig, {"training": {"loss": "lovasz"}}, "`data.targets` must be hard for training.loss=lovasz"),
         (PredictionConfig, {"tta": ("hflip", "hflip")}, "`tta` must name at least one flip, each once"),
         (PredictionConfig, {"tile_hw": (100, 128)}, "`tile_overlap_px` must be at most half of tile_hw=(100, 128)"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unets.config import ExperimentConfig, load_experiment, name_experiment
+from unets.config import ExperimentConfig, TrainingConfig, load_experiment, name_experiment
 from unets.config.overrides import override
 from unets.errors import InputError
 
@@ -41,7 +41,8 @@ def test_a_value_is_read_by_its_field_s_type_and_has_one_spelling(setting: str, 
     path = setting.partition("=")[0].strip()
     name = name_experiment("unet", [setting])
     assert name == f"unet+{path}={canonical}" == name_experiment(name)
-    assert read(override(ExperimentConfig(), name), path) == value
+    experiment = ExperimentConfig(training=TrainingConfig(loss="focal"))
+    assert read(override(experiment, name), path) == value
 
 
 def test_names_do_not_depend_on_the_order_and_the_last_of_a_path_counts() -> None:
@@ -75,7 +76,7 @@ def test_names_are_safe_as_folders() -> None:
         ("training.loss_args=3", "`--set training.loss_args`: Input should be a valid dictionary"),
         (
             'training.loss_args={"gamma": 2}',
-            "`--set` must name a field that holds a value, as training.loss_args.gamma=2",
+            "`--set` must name a field that holds a value, as training.loss_args.gamma=2; a whole dict stands in the",
         ),
     ],
 )
@@ -92,5 +93,6 @@ def test_overrides_of_a_file_are_checked_together(tmp_path: Path) -> None:
     assert (found.training.epochs, found.training.keep) == (5, "last")
     with pytest.raises(InputError, match=r"training.patience=3: `patience` must be None for keep=last"):
         load_experiment(tmp_path, "unet+training.keep=last+training.patience=3")
+    assert load_experiment(tmp_path, "unet+training.loss.focal=2").training.losses == {"bce": 1, "dice": 1, "focal": 2}
     with pytest.raises(InputError, match=r"`--exp` must be one of unet\. Received: unit; did you mean unet\?"):
         load_experiment(tmp_path, "unit+training.epochs=1")

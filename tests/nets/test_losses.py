@@ -1,6 +1,7 @@
 """Losses: values by hand, minima, and logits far out."""
 
 from functools import partial
+from inspect import signature
 from math import exp, log
 from typing import Any, get_args
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from keras import ops
 from scipy.ndimage import distance_transform_edt
 
-from unets.config import LossName
-from unets.errors import InputError
+from tests import ROOT
+from unets.config import LOSS_ARGS, LossName
 from unets.nets.losses import (
     LOSSES,
     bce,
@@ -204,35 +205,20 @@ def test_lovasz_is_the_published_algorithm(seed: int, share: float, is_soft: boo
     np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_every_configured_loss_exists() -> None:
+def test_every_configured_loss_exists_with_its_arguments() -> None:
     assert list(LOSSES) == list(get_args(LossName))
+    args = {
+        name: signature(loss).parameters.keys() - {"targets", "logits", "class_weights"}
+        for name, loss in LOSSES.items()
+    }
+    assert {name: taken for name, taken in args.items() if taken} == {
+        name: args.keys() for name, args in LOSS_ARGS.items()
+    }
 
 
-@pytest.mark.parametrize(
-    ("name", "args", "message"),
-    [
-        (
-            "bec",
-            {},
-            "`loss` must be among bce, focal, border_bce, dice, log_dice, tversky, lovasz, boundary. Received: bec",
-        ),
-        ("focal", {"gama": 2.0}, "`loss_args` must hold none but gamma for loss={'focal': 1}. Received: gama=2.0"),
-        ("border_bce", {"gamma": 2.0}, "`loss_args` must hold none but weight, width_px for loss="),
-        ("bce", {"weight": 2.0}, "`loss_args` must be empty for loss={'bce': 1}. Received: weight=2.0"),
-        ("focal", {"targets": 2.0}, "`loss_args` must hold none but gamma"),
-        ("focal", {"gamma": -0.1}, "`loss_args` must be at least 0 in gamma. Received: gamma=-0.1"),
-        ("focal", {"gamma": float("nan")}, "`loss_args` must be at least 0 in gamma"),
-        ("tversky", {"false_negatives": 0.0}, "`loss_args` must be above 0 in false_negatives"),
-        ("border_bce", {"width_px": 20.0}, "`loss_args` must be an odd whole number from 3 on in width_px"),
-        ("border_bce", {"width_px": 1.0}, "`loss_args` must be an odd whole number from 3 on"),
-        ("boundary", {"reach_px": 2.5}, "`loss_args` must be a whole number from 2 to 64 in reach_px"),
-        ("border_bce", {"weight": float("inf")}, "`loss_args` must be above 0 in weight"),
-    ],
-)
-def test_faulty_loss_is_refused_when_built(name: str, args: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError) as error:
-        build_loss({name: 1}, args)
-    assert message in str(error.value)
+def test_the_page_on_soft_targets_names_every_loss() -> None:
+    text = (ROOT / "docs/explanation/soft-targets.md").read_text(encoding="utf-8")
+    assert [name for name in LOSSES if f"`{name}`" not in text] == []
 
 
 @few

@@ -10,8 +10,8 @@ impossible field fails when the file is loaded, before anything is read or train
 from unets.config.base import MIN_SIDE_PX, Config, Share, SizeHW, check_name, describe
 from unets.config.dataset import DatasetConfig, SubmissionConfig
 from unets.config.ensemble import STEPS, EnsembleConfig, Postprocessing, Threshold
-from unets.config.experiment import ENCODERS, AugmentConfig, DataConfig, ExperimentConfig, LossName, ModelConfig
-from unets.config.experiment import OptimizerName, PredictionConfig, ScheduleName, TrainingConfig
+from unets.config.experiment import ENCODERS, LOSS_ARGS, AugmentConfig, DataConfig, ExperimentConfig, LossName
+from unets.config.experiment import ModelConfig, OptimizerName, PredictionConfig, ScheduleName, TrainingConfig
 from unets.config.loading import is_ensemble, list_ensembles, list_experiments, load_dataset, load_ensemble
 from unets.config.loading import list_seeds, load_experiment
 from unets.config.overrides import list_fields, name_experiment, split_name

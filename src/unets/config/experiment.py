@@ -1,5 +1,6 @@
 """What an experiment is: what is fed, which net, how it is trained, how it predicts."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
@@ -18,6 +19,17 @@ ENCODERS = (
     *("densenet121", "densenet169", "densenet201", "vgg16", "vgg19"),
 )
 LossName = Literal["bce", "focal", "border_bce", "dice", "log_dice", "tversky", "lovasz", "boundary"]
+_ABOVE_0: tuple[Callable[[float], bool], str] = (lambda value: value > 0, "be above 0")
+# The arguments of each loss's function in `unets.nets.losses`, and what they must be.
+LOSS_ARGS: dict[str, dict[str, tuple[Callable[[float], bool], str]]] = {
+    "focal": {"gamma": (lambda value: value >= 0, "be at least 0")},
+    "border_bce": {
+        "width_px": (lambda value: value >= 3 and value % 2 == 1, "be an odd whole number from 3 on"),
+        "weight": _ABOVE_0,
+    },
+    "tversky": {"false_positives": _ABOVE_0, "false_negatives": _ABOVE_0},
+    "boundary": {"reach_px": (lambda value: 2 <= value <= 64 and value % 1 == 0, "be a whole number from 2 to 64")},
+}
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 OptimizerName = Literal["AdamW", "Adam", "SGD", "Lion"]
 ScheduleName = Literal["cosine", "polynomial", "constant"]
@@ -111,7 +123,8 @@ class TrainingConfig(Config):
     steps_per_epoch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     # One, or a weighted sum of several, as {"bce": 0.5, "dice": 0.5, "lovasz": 1}.
     loss: LossName | dict[LossName, Factor] = Field(default={"bce": 1.0, "dice": 1.0}, min_length=1)
-    loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the losses, as {"gamma": 2}
+    # Arguments of the losses, as {"gamma": 2}; in a sum each goes to all losses that have one of that name.
+    loss_args: dict[str, float] = Field(default_factory=dict)
     class_weights: tuple[Factor, ...] | None = None  # what each class counts in the loss, where background counts 1
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
     schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up
@@ -142,6 +155,12 @@ class TrainingConfig(Config):
         self.require(self.frozen_epochs <= self.epochs, "frozen_epochs", f"be at most epochs={self.epochs}")
         words = "be None for keep=last: patience ends a training long after its best epoch"
         self.require(self.keep == "best" or self.patience is None, "patience", words)
+        taken = [(arg, *range_) for name in self.losses for arg, range_ in LOSS_ARGS.get(name, {}).items()]
+        names = sorted({arg for arg, _, _ in taken})
+        words = f"hold none but {', '.join(names)}" if names else "be empty"
+        self.require(self.loss_args.keys() <= set(names), "loss_args", f"{words} for loss={self.loss}")
+        for arg, is_valid, words in taken:
+            self.require(arg not in self.loss_args or is_valid(self.loss_args[arg]), "loss_args", f"{words} in {arg}")
         return self
 
     @property

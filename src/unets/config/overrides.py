@@ -104,7 +104,10 @@ def _format(value: Any) -> str:
         gap = "~" if any(isinstance(item, str) for item in value) else "x"
         return gap.join(map(_format, value))
     if isinstance(value, Mapping | Config):
-        raise InputError("`--set` must name a field that holds a value, as training.loss_args.gamma=2")
+        raise InputError(
+            "`--set` must name a field that holds a value, as training.loss_args.gamma=2; a whole dict "
+            "stands in the experiment's file"
+        )
     return quote(str(value), safe="").replace("~", "%7E")
 
 

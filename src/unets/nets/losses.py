@@ -7,17 +7,15 @@ returns one value an image, (batch,), float32. All take fractions but `lovasz`, 
 
 `class_weights` has a number for each class, where background has 1: means over pixels weigh each pixel (of independent
 classes each of its classes) by what it is, and are divided by the sum of these weights; means over classes weigh these.
-What else a loss takes is named, has a default, and may stand in `TrainingConfig.loss_args`.
+What else a loss takes is named, has a default and a range in `LOSS_ARGS`, and may stand in `TrainingConfig.loss_args`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
-from math import inf
 from typing import Any
 
 from keras import ops
 
-from unets.errors import InputError
+from unets.config import LOSS_ARGS
 
 Tensor = Any
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -27,7 +25,8 @@ Weights = Sequence[float] | None
 # stays finite.
 _SMOOTH_PX = 0.5
 _CERTAIN = 30.0  # a logit whose probability is 1 in float32
-# x ** gamma has an infinite gradient at 0 for a gamma below 1; float32 probabilities next to 1 lie 6e-8 apart.
+# Below it a power's gradient would grow without end, for exponents below 1; float32 probabilities next to 1 lie 6e-8
+# apart.
 _SMALLEST_ERROR = 1e-7
 
 
@@ -158,14 +157,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     loss.__name__: loss for loss in (bce, focal, border_bce, dice, log_dice, tversky, lovasz, boundary)
 }
 
-# What an argument must be; an argument of a loss that is missing here is refused.
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "width_px": (lambda value: 3 <= value < inf and value % 2 == 1, "be an odd whole number from 3 on"),
-    "reach_px": (lambda value: 2 <= value <= 64 and value % 1 == 0, "be a whole number from 2 to 64"),
-    "gamma": (lambda value: 0 <= value < inf, "be at least 0"),
-    **dict.fromkeys(("weight", "false_positives", "false_negatives"), (lambda value: 0 < value < inf, "be above 0")),
-}
-
 
 def build_loss(
     losses: Mapping[str, float],
@@ -175,27 +166,15 @@ def build_loss(
     overlapping: bool = False,
 ) -> Loss:
     """Returns a sum of losses, each of `LOSSES` with its factor, for batches as they come: uint8 targets of 0..255,
-    logits of any float dtype. `args` are the losses' own arguments, as in `TrainingConfig.loss_args`.
-
-    Raises InputError where there is no such loss, none has such an argument, or the argument is out of range.
+    logits of any float dtype. Losses and `args` are as `TrainingConfig` checks them: each of `args` goes to all losses
+    that have one of its name.
     """
-    if unknown := sorted(losses.keys() - LOSSES.keys()):
-        raise InputError(f"`loss` must be among {', '.join(LOSSES)}. Received: {', '.join(unknown)}")
-    taken_by = {name: signature(LOSSES[name]).parameters.keys() & _RANGES.keys() for name in losses}
-    allowed = sorted(set().union(*taken_by.values()))
-    for arg, value in (args or {}).items():
-        if arg not in allowed:
-            expectation = f"hold none but {', '.join(allowed)}" if allowed else "be empty"
-            raise InputError(f"`loss_args` must {expectation} for loss={dict(losses)}. Received: {arg}={value!r}")
-        is_valid, expectation = _RANGES[arg]
-        if not is_valid(value):
-            raise InputError(f"`loss_args` must {expectation} in {arg}. Received: {arg}={value!r}")
 
     def add_up(targets_u8: Tensor, logits: Tensor) -> Tensor:
         targets, logits = scale_batch(targets_u8, logits, overlapping=overlapping)
         parts = []
         for name, factor in losses.items():
-            own = {arg: value for arg, value in (args or {}).items() if arg in taken_by[name]}
+            own = {arg: value for arg, value in (args or {}).items() if arg in LOSS_ARGS.get(name, {})}
             parts.append(factor * LOSSES[name](targets, logits, class_weights=class_weights, **own))
         return sum(parts[1:], parts[0])
 
@@ -342,5 +321,5 @@ def _average_classes(values: Tensor, class_weights: Weights) -> Tensor:
 
 
 def _damp(errors: Tensor, gamma: float) -> Tensor:
-    """Returns |error| ** gamma, with a finite gradient."""
+    """Returns |error| ** gamma, of errors below 1e-7 that of 1e-7: so its gradient is finite."""
     return ops.power(ops.maximum(ops.abs(errors), _SMALLEST_ERROR), gamma)

@@ -153,11 +153,10 @@ def check_training(
 ) -> int:
     """Checks what no config can check by itself, before anything is read; returns the images a step.
 
-    Raises InputError where a loss has no such argument, `micro_batch` does not divide the batch, or the devices cannot
-    share it.
+    Raises InputError where `class_weights` are not one a class, `micro_batch` does not divide the batch, or the devices
+    cannot share it.
     """
     batch_size = experiment.data.batch_size
-    build_experiment_loss(experiment, dataset)
     if (weights := experiment.training.class_weights) is not None and len(weights) != len(dataset.classes):
         raise InputError(
             f"`class_weights` must have a number for each of {', '.join(dataset.classes)}. Received: {weights}"

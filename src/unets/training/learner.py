@@ -166,7 +166,7 @@ def build_learner(
 ) -> Learner:
     """Builds the net of an experiment with its loss, metric and optimizer, at the size that training sees.
 
-    Raises InputError where an argument of the loss is unknown, or the order of sums cannot be fixed.
+    Raises InputError where the order of sums cannot be fixed.
     """
     data, config = experiment.data, experiment.training
     keras.utils.set_random_seed(config.seed)
