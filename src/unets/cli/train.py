@@ -13,19 +13,23 @@ from unets.errors import InputError, suggest
 
 @command("unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", runs=True)
 def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = False, probe: bool = True) -> None:
-    """Prints what each experiment will cost here before it is paid: memory, hours, disk. Needs no images.
+    """Prints what each experiment will cost here before it is paid: memory, hours, disk.
+
+    Needs no images where dataset.py has their number (`num_train`).
 
     Exits with 1 where an experiment cannot be trained here, and says what can.
     """
     from unets.dataset.manifest import Manifest
 
     project, dataset = stage.project, stage.dataset
-    _ = stage.folds_of  # they exist
+    experiments, folds_of = stage.experiments_to_train
     try:
         manifest = stage.manifest
-    except InputError:
-        if dataset.num_train is None or (project.input_dir.is_dir() and any(project.input_dir.iterdir())):
+    except InputError as error:
+        if project.input_dir.is_dir() and any(project.input_dir.iterdir()):
             raise
+        if dataset.num_train is None:
+            raise InputError(f"{error}. A plan needs them, or `num_train` in dataset.py") from error
         manifest = Manifest(dataset=dataset, train=(), test=())
     cli.load_backend()
     from unets.nets.backend import count_devices
@@ -35,7 +39,6 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
     num_train, num_test = len(manifest.train) or dataset.num_train or 0, len(manifest.test) or dataset.num_test or 0
     print(f"{num_train:,} training and {num_test:,} test images, as in {source}\n")
     estimates, num_devices = [], count_devices() if data_parallel else 1
-    experiments, folds_of = stage.experiments_to_train
     for name, experiment in experiments.items():
         estimate = costs.estimate_cost(
             project, manifest, name, experiment, folds_of[name], micro_batch=micro_batch, num_devices=num_devices

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
@@ -354,32 +354,46 @@ def write_supervisely(drawing: Drawing, drawn: Drawn, as_bitmap: bool) -> None:
         drawing.write(image.replace("/img/", "/ann/") + ".json", json.dumps(content))
 
 
-# How each format is written, and the folders that its images lie in.
-FORMATS: dict[str, tuple[Callable[[Drawing, Drawn], None], tuple[str, ...]]] = {
-    "coco": (lambda drawing, drawn: write_coco(drawing, "annotations/default.json", drawn), ("images",)),
-    "coco runs": (lambda drawing, drawn: write_coco(drawing, "coco.json", drawn, runs=True), ("images",)),
-    "yolo": (partial(write_yolo, names="names: [cat, dog]"), ("train/images", "valid/images")),
-    "yolo numbers": (partial(write_yolo, names="names:\n  0: cat\n  1: dog"), ("train/images", "valid/images")),
-    "yolo lines": (partial(write_yolo, names="nc: 2\nnames:\n- cat\n- dog"), ("train/images", "valid/images")),
-    "labelme": (partial(write_labelme, as_mask=False), ("photos",)),
-    "labelme masks": (partial(write_labelme, as_mask=True), ("photos",)),
-    "label_studio": (partial(write_label_studio, kind="polygonlabels"), ("images",)),
-    "label_studio brush": (partial(write_label_studio, kind="brushlabels"), ("images",)),
-    "cvat polygons": (partial(write_cvat, as_mask=False), ("images",)),
-    "cvat": (partial(write_cvat, as_mask=True), ("images",)),
-    "supervisely": (partial(write_supervisely, as_bitmap=False), ("ds0/img",)),
-    "supervisely bitmaps": (partial(write_supervisely, as_bitmap=True), ("ds0/img",)),
+class Format(NamedTuple):
+    write: Callable[[Drawing, Drawn], None]
+    folders: tuple[str, ...] = ("images",)
+    classes: tuple[str, ...] = NAMES  # in the file's own order
+    has_points: bool = False  # objects without an area, which are left out
+
+
+FORMATS = {
+    "coco": Format(lambda drawing, drawn: write_coco(drawing, "annotations/default.json", drawn)),
+    "coco runs": Format(lambda drawing, drawn: write_coco(drawing, "coco.json", drawn, runs=True)),
+    "yolo": Format(partial(write_yolo, names="names: [cat, dog]"), ("train/images", "valid/images")),
+    "yolo numbers": Format(partial(write_yolo, names="names:\n  0: cat\n  1: dog"), ("train/images", "valid/images")),
+    "yolo lines": Format(partial(write_yolo, names="nc: 2\nnames:\n- cat\n- dog"), ("train/images", "valid/images")),
+    "labelme": Format(partial(write_labelme, as_mask=False), ("photos",), has_points=True),
+    "labelme masks": Format(partial(write_labelme, as_mask=True), ("photos",), has_points=True),
+    "label_studio": Format(partial(write_label_studio, kind="polygonlabels")),
+    "label_studio brush": Format(partial(write_label_studio, kind="brushlabels")),
+    "cvat polygons": Format(partial(write_cvat, as_mask=False), classes=NAMES[::-1]),
+    "cvat": Format(partial(write_cvat, as_mask=True), classes=NAMES[::-1]),
+    "supervisely": Format(partial(write_supervisely, as_bitmap=False), ("ds0/img",)),
+    "supervisely bitmaps": Format(partial(write_supervisely, as_bitmap=True), ("ds0/img",)),
 }
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats(drawing: Drawing, name: str) -> None:
-    (write, folders) = FORMATS[name]
-    ending = "png" if folders == ("images",) else "jpg"
-    write(drawing, {i: objects for folder in folders for i, objects in draw_all(drawing, folder, 5, ending).items()})
+    format_, drawn = FORMATS[name], Drawn()
+    for folder in format_.folders:
+        drawn |= draw_all(drawing, folder, 5, "png" if folder == "images" else "jpg")
+    format_.write(drawing, drawn)
     _, result = import_drawn(drawing)
-    assert result.classes == (NAMES[::-1] if name.startswith("cvat") else NAMES)  # in the file's own order
-    assert ("have no area" in list_questions(result)) == name.startswith("labelme")
+    assert result.classes == format_.classes
+    assert ("have no area" in list_questions(result)) == format_.has_points
+
+
+@pytest.mark.parametrize("name", get_args(PolygonSource.model_fields["format"].annotation))
+def test_every_format_is_read(drawing: Drawing, name: Any) -> None:
+    drawing.add("images/0.png", 0)
+    with pytest.raises(InputError, match="must hold what `source` says"):
+        read(list_input(drawing.root), PolygonSource(format=name))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@
        masks         files beside images, paired by their names (`names`)
        table         a csv of paths, or by hand
        run_lengths   a csv of run lengths
-       polygons      what a parser finds: `coco`, `yolo`, `labelme`, `label_studio`, `cvat`, `supervisely`, `via`
+       polygons      what the parser of a format finds: `labelme`, for one
 
 3. What values of mask files mean is found by lists of classes (`class_lists`) and by what they look like (`meaning`). A
    mask in another form is a `Draw` (`draws`), which the import calls once: files, run lengths, or areas.

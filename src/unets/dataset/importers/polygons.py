@@ -1,8 +1,9 @@
 """Polygons and other drawn areas: rasterized by pixel centers, and put together to masks.
 
-A pixel belongs to a polygon where its center lies inside, by the even-odd rule. Coordinates are those of pixels'
-corners: (0.5, 0.5) is the center of the first. Where a data set's coordinates are whole numbers, they name pixels, as
-contours that were traced around masks do: these pixels, and all between them, belong to the polygon.
+A pixel belongs to an outline where its center lies inside, by the even-odd rule; an object's outlines are united.
+Coordinates are those of pixels' corners: (0.5, 0.5) is the center of the first. Where a data set's coordinates are
+whole numbers, they name pixels, as contours that were traced around masks do: these pixels, and all between them,
+belong to the polygon.
 
 A format is a function `parse(found: Annotations)`, which finds its files in `found.listing` and adds what they say.
 """
@@ -65,7 +66,13 @@ class Area:
 
 @dataclass(kw_only=True)
 class Annotations(Import):
-    """What the annotation files of a format say."""
+    """What the annotation files of a format say; `parse` fills it.
+
+    It takes files of its format alone: the marks of `read_jsons` may stand in others. For each image that a file names
+    it calls `find`, whose last name a user reads where none is there, and then `add`, with None for an object without
+    an area: that is counted, and a question. It sets `labels` where the files order their classes. A file of its format
+    that it cannot read is an InputError; a missing key or a wrong type (DECODER_FAULTS) becomes one in `read`.
+    """
 
     sizes: dict[str, SizeHW] = field(default_factory=dict)  # (height, width) of each image, as the files say
     areas: dict[str, list[Area]] = field(default_factory=dict)  # of each image that they name, in the order of drawing

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -30,38 +30,32 @@ from unets.dataset.importers.meaning import look_at
 from unets.dataset.importers.names import MASK_WORDS, find_shapes, is_called, list_some, spread
 from unets.errors import InputError
 
-_PARSERS: Mapping[str, Callable[[polygons.Annotations], None]] = {
-    "coco": coco.parse,
-    "yolo": yolo.parse,
-    "labelme": labelme.parse,
-    "label_studio": label_studio.parse,
-    "cvat": cvat.parse,
-    "supervisely": supervisely.parse,
-    "via": via.parse,
+
+class _Importer(NamedTuple):
+    read: Callable[[Listing, Any], Import | None]  # as the options of a data set say
+    propose: Callable[[Listing], Import | None]
+
+
+def _parse_by(parse: Callable[[polygons.Annotations], None], source: PolygonSource) -> _Importer:
+    proposed = source.model_copy(update={"stretch_masks": True})
+    return _Importer(partial(polygons.read, parse=parse), partial(polygons.read, source=proposed, parse=parse))
+
+
+# By `Source.format`. Where two explain the same images, the first is taken: files before what describes them.
+_IMPORTERS: Mapping[str, _Importer] = {
+    "table": _Importer(table.read, table.propose),
+    "masks": _Importer(masks.read, partial(masks.read, source=MasksSource(stretch_masks=True))),
+    "csv": _Importer(run_lengths.read, run_lengths.propose),
+    "coco": _parse_by(coco.parse, PolygonSource(format="coco")),
+    "yolo": _parse_by(yolo.parse, PolygonSource(format="yolo", missing="empty")),  # no txt: no object
+    "labelme": _parse_by(labelme.parse, PolygonSource(format="labelme")),
+    "label_studio": _parse_by(label_studio.parse, PolygonSource(format="label_studio")),
+    "cvat": _parse_by(cvat.parse, PolygonSource(format="cvat")),
+    "supervisely": _parse_by(supervisely.parse, PolygonSource(format="supervisely")),
+    "via": _parse_by(via.parse, PolygonSource(format="via", missing="leave_out_all")),  # it names all that were opened
 }
-_READERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
-    "table": table.read,
-    "masks": masks.read,
-    "csv": run_lengths.read,
-    **{name: partial(polygons.read, parse=parse) for name, parse in _PARSERS.items()},
-}
-# An image without a txt holds no object, as YOLO has it; VIA names all images that were opened.
-_MISSING: Mapping[str, Any] = {"yolo": {"missing": "empty"}, "via": {"missing": "leave_out_all"}}
-# What looks into a folder. Where two explain the same images, the first is taken: files before what describes them.
-_PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
-    "table": table.propose,
-    "masks": partial(masks.read, source=MasksSource(stretch_masks=True)),
-    "csv": run_lengths.propose,
-    **{
-        name: partial(
-            polygons.read,
-            source=PolygonSource(format=name, stretch_masks=True, **_MISSING.get(name, {})),
-            parse=parse,
-        )
-        for name, parse in _PARSERS.items()
-    },
-}
-_NEARLY = 0.9
+_NEAR = 0.9  # of the most training images that an importer finds
+_ALIKE = 0.9  # mean IoU of masks that are the same
 _COMPARED = 8
 _FITS = 1.05  # edges along the masks' borders are this much stronger than elsewhere, at least
 _MOST_PX = 50_000_000  # of an image whose edges are measured
@@ -69,7 +63,7 @@ _MOST_PX = 50_000_000  # of an image whose edges are measured
 
 def read(listing: Listing, source: Source) -> Import:
     """Reads INPUT as the options of a data set say. Raises InputError: the files do not hold what the options say."""
-    result = _READERS[source.format](listing, source)
+    result = _IMPORTERS[source.format].read(listing, source)
     if result is None:
         raise InputError(f"`--input` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
     return result
@@ -106,25 +100,22 @@ def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Imp
 
 
 def choose(listing: Listing) -> Import:
-    """Finds the importer that reads a folder best; asks where another is as good and says something else.
+    """Finds the importer that reads a folder best, `_find_best`; asks where another says something else.
 
     Raises:
         InputError: no importer reads it; the error says what was found and what to do.
     """
     proposals: dict[str, Import] = {}
     errors: dict[str, InputError] = {}
-    for name, propose in _PROPOSERS.items():
+    for name, importer in _IMPORTERS.items():
         try:
-            if found := propose(listing):
+            if found := importer.propose(listing):
                 proposals[name] = found
         except InputError as error:
             errors[name] = error
     if not proposals:
-        raise InputError(_refuse(listing, errors))
-    most = max(len(proposal.train) for proposal in proposals.values())
-    near = [name for name, proposal in proposals.items() if len(proposal.train) >= _NEARLY * most]
-    named = [n for n in near if not all(c.startswith("class_") or c == "object" for c in proposals[n].classes)]
-    first = (named or near)[0]
+        raise InputError(_explain_refusal(listing, errors))
+    first = _find_best(proposals)
     best = proposals.pop(first)
     for name, other in proposals.items():
         same = _are_alike(best, other)
@@ -137,7 +128,7 @@ def choose(listing: Listing) -> Import:
                 f"differ: {first} is taken"
             )
             best.ask("source", text, repr(other.source))
-        if "submission" in other.fields and len(other.train) >= _NEARLY * len(best.train):
+        if "submission" in other.fields and len(other.train) >= _NEAR * len(best.train):
             best.fields.setdefault("submission", other.fields["submission"])
     for name, fault in errors.items():
         text = f"the folder also holds {name} annotations, which cannot be read: {fault}"
@@ -148,6 +139,21 @@ def choose(listing: Listing) -> Import:
         best.ask("source", text, "look at `unets data --sheet sheet.jpg`")
     best.fields["submission"] = run_lengths.describe_sample(best, best.fields.get("submission"))
     return best
+
+
+def _find_best(proposals: Mapping[str, Import]) -> str:
+    """Returns the first importer that knows the classes' names of those that find nearly the most training images.
+
+    Where none of these knows them, it is the first of these.
+    """
+    most = max(len(proposal.train) for proposal in proposals.values())
+    near = [name for name, proposal in proposals.items() if len(proposal.train) >= _NEAR * most]
+    return next((name for name in near if not _has_invented_names(proposals[name])), near[0])
+
+
+def _has_invented_names(found: Import) -> bool:
+    """Tells whether no file named the classes."""
+    return all(name.startswith("class_") or name == "object" for name in found.classes)
 
 
 def _are_alike(one: Import, other: Import) -> bool:
@@ -162,7 +168,7 @@ def _are_alike(one: Import, other: Import) -> bool:
         if first.shape != second.shape:
             return False
         overlaps.append((first & second).sum() / (first | second).sum() if (first | second).any() else 1.0)
-    return bool(overlaps) and float(np.mean(overlaps)) >= _NEARLY
+    return bool(overlaps) and float(np.mean(overlaps)) >= _ALIKE
 
 
 def _measure_fit(best: Import) -> float:
@@ -181,7 +187,7 @@ def _summarize(name: str, result: Import) -> str:
     return f"{name} ({len(result.train)} images, classes {', '.join(result.classes[:4])})"
 
 
-def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
+def _explain_refusal(listing: Listing, errors: dict[str, InputError]) -> str:
     if len(errors) == 1:
         return str(next(iter(errors.values())))
     if errors:
@@ -206,8 +212,9 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     hints += dict.fromkeys(hint for mark, hint in FOREIGN.items() if any(mark in text for text in texts))
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
-        "`--input` must hold images with masks: mask files, a csv of run lengths, or COCO, YOLO, labelme, Label "
-        f"Studio, CVAT, Supervisely, VIA, Pascal VOC. Received: {_describe(listing)}, without masks that are known."
+        "`--input` must hold images with masks: mask files, a csv of run lengths, or annotations "
+        f"({', '.join(get_args(PolygonSource.model_fields['format'].annotation))}). "
+        f"Received: {_describe(listing)}, without masks that are known."
         + (
             "".join(f" {hint}." for hint in hints)
             or " A table samples.csv (id,split,image,mask) can say what belongs together."
