@@ -19,7 +19,7 @@ from unets.training.estimate import (
     check_estimate,
     estimate_cost,
     find_faults,
-    fit_step,
+    fit_micro_batch,
     render_estimate,
     render_gpu_table,
     render_total,
@@ -144,12 +144,12 @@ def test_too_little_memory_proposes_a_micro_batch_that_works(plan: Estimate) -> 
     tight = limit(plan, plan.training.measure(5))
     with pytest.raises(InputError, match=r"`unets train --exp unet_a --micro-batch 4`") as caught:
         check_estimate(tight)
-    assert "batches of 12" in str(caught.value) and "12 images a step" in str(caught.value)
-    assert fit_step(tight) == replace(tight, micro_batch=4) and fit_step(plan) is plan
-    check_estimate(fit_step(tight))
+    assert "batches of 12" in str(caught.value) and "12 images per step" in str(caught.value)
+    assert fit_micro_batch(tight) == replace(tight, micro_batch=4) and fit_micro_batch(plan) is plan
+    check_estimate(fit_micro_batch(tight))
     assert find_faults(replace(tight, micro_batch=6))
     least = limit(plan, plan.training.measure(1) - 1)
-    assert fit_step(least) is least
+    assert fit_micro_batch(least) is least
     assert "not one image does. A `data.crop_hw`, a smaller `data.size_hw`" in find_faults(least)[0]
 
 

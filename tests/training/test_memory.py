@@ -5,7 +5,7 @@ import pytest
 
 from unets.errors import InputError, is_out_of_memory
 from unets.training.learner import Learner
-from unets.training.memory import find_step
+from unets.training.memory import find_micro_batch
 
 from .conftest import EXPERIMENT, Scene, change, read_metrics
 
@@ -15,7 +15,7 @@ def test_a_step_divides_the_batch_and_is_shared_equally(num_devices: int) -> Non
     for batch_size in range(num_devices, 33, num_devices):
         sizes = [size for size in range(num_devices, batch_size + 1, num_devices) if batch_size % size == 0]
         for most in range(40):
-            assert find_step(batch_size, most, num_devices) == max((size for size in sizes if size <= most), default=0)
+            assert find_micro_batch(batch_size, most, num_devices) == max((size for size in sizes if size <= most), default=0)
 
 
 def test_what_says_that_memory_did_not_suffice() -> None:
@@ -49,7 +49,7 @@ def test_a_step_that_memory_does_not_hold_is_halved(
         scene.train(run_dir, experiment)
     assert "the last start was killed. If that was for lack of memory: --micro-batch 2 takes less" in caplog.text
     halved = re.findall(
-        r"does not hold (\d) images a step; goes on with (\d), whose gradients are added up to 4", caplog.text
+        r"does not hold (\d) images per step; goes on with (\d), whose gradients are added up to 4", caplog.text
     )
     assert halved == [("4", "2"), ("2", "1")]
     assert read_metrics(run_dir)["micro_batches"][-1] == 1

@@ -112,7 +112,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "height": _say("of the images, in pixels", min=64),
     "top": _say("how many images a gallery shows", min=1),
     "screen.top": _say("images that are shown at full size", min=1),
-    "micro_batch": _say("images a step, a divisor of the batch: less memory, the same batch", min=1),
+    "micro_batch": _say("images per step, a divisor of the batch: less memory, the same batch", min=1),
     "data_parallel": _say("spread each step over all GPUs (KERAS_BACKEND=jax)"),
     "probe": _say("time a step on this machine (without: no hours)", "--probe/--no-probe"),
     "track": _say("who gets the curves, with commas: tensorboard, wandb, mlflow"),

@@ -108,7 +108,7 @@ def train(
             use_folds=folds_of[name],
             micro_batch=micro_batch,
             in_parallel=data_parallel,
-            is_beside_others=is_child,
+            is_cache_shared=is_child,
             on_epoch=[write_live, *trackers],
         )
     if is_child:

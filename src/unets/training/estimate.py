@@ -28,7 +28,7 @@ from unets.training.memory import (
     LESS_MEMORY,
     Machine,
     Memory,
-    find_step,
+    find_micro_batch,
     find_usable_of_gpu,
     measure_machine,
     measure_training,
@@ -58,7 +58,7 @@ class Estimate:
     held_out: float  # share of the training images that a fold validates on
     machine: Machine
     num_devices: int  # that share a step, each with a memory of its own
-    micro_batch: int  # images a step, over all devices together
+    micro_batch: int  # images per step, over all devices together
     net: Cost  # at the size that training sees
     training: Memory
     on_gpus: dict[str, Memory]  # of training, by precision
@@ -86,7 +86,7 @@ class Estimate:
 
     @property
     def most_images(self) -> int:
-        """Images a step that memory holds."""
+        """Images per step that memory holds."""
         return self.training.find_largest_batch(self.usable_bytes)
 
     @property
@@ -190,18 +190,18 @@ def add_hours(estimate: Estimate, manifest: Manifest) -> Estimate:
     """
     is_gpu, share = estimate.machine.is_gpu, -(-estimate.micro_batch // estimate.num_devices)
     # Elsewhere a step that does not fit would end this process.
-    step = share if is_gpu else find_step(share, estimate.most_images)
-    if not step:
+    micro_batch = share if is_gpu else find_micro_batch(share, estimate.most_images)
+    if not micro_batch:
         return estimate
-    speed = measure_speed(estimate.experiment, manifest.dataset, manifest.train, micro_batch=step, is_gpu=is_gpu)
+    speed = measure_speed(estimate.experiment, manifest.dataset, manifest.train, micro_batch=micro_batch, is_gpu=is_gpu)
     micro_batch = speed.micro_batch * estimate.num_devices if is_gpu else estimate.micro_batch
     return replace(estimate, speed=speed, micro_batch=micro_batch)
 
 
-def fit_step(estimate: Estimate) -> Estimate:
-    """Takes the largest step that memory holds, where it does not hold the config's and holds any."""
+def fit_micro_batch(estimate: Estimate) -> Estimate:
+    """Takes the largest micro-batch that memory holds, where it does not hold the config's and holds any."""
     batch_size = estimate.experiment.data.batch_size
-    fitting = find_step(batch_size, estimate.most_images)
+    fitting = find_micro_batch(batch_size, estimate.most_images)
     if not 0 < fitting < estimate.micro_batch:
         return estimate
     logger.warning(
@@ -228,7 +228,7 @@ def find_faults(estimate: Estimate) -> list[str]:
         faults.append(
             f"training of {name} must fit into {_gib(estimate.usable_bytes)} of free memory"
             f"{_propose_training(estimate)}. Received: {_gib(estimate.training_bytes)} for {estimate.micro_batch} "
-            f"images a step"
+            f"images per step"
         )
     if estimate.disk_bytes > estimate.free_bytes:
         fits_without = estimate.own_bytes <= estimate.free_bytes
@@ -307,9 +307,9 @@ def _propose_training(estimate: Estimate) -> str:
     if estimate.training_bytes <= estimate.machine.usable_bytes:
         nearest = "disk" if estimate.cache_bytes <= estimate.free_bytes else "none"
         return f'; it does with cache="{nearest}", as the cache takes {_gib(estimate.cache_bytes)}'
-    if step := find_step(batch_size, estimate.most_images):
-        words = f"{step} images a step, whose gradients are added up to batches of {batch_size}"
-        return f"; it does with {words}: `unets train --exp {estimate.name} --micro-batch {step}`"
+    if micro_batch := find_micro_batch(batch_size, estimate.most_images):
+        words = f"{micro_batch} images per step, whose gradients are added up to batches of {batch_size}"
+        return f"; it does with {words}: `unets train --exp {estimate.name} --micro-batch {micro_batch}`"
     return f", and not one image does. {LESS_MEMORY}"
 
 

@@ -23,9 +23,9 @@ from unets.store.provenance import describe_commit
 from unets.store.run_folder import check_snapshot, is_trained, write_snapshot
 from unets.store.runs import lock, was_killed
 from unets.training.callbacks import Watch
-from unets.training.estimate import check_estimate, estimate_cost, fit_step, render_estimate
+from unets.training.estimate import check_estimate, estimate_cost, fit_micro_batch, render_estimate
 from unets.training.learner import Learner, build_experiment_loss, build_learner, build_net
-from unets.training.memory import LESS_MEMORY, find_smaller_step, find_step
+from unets.training.memory import LESS_MEMORY, find_smaller_micro_batch, find_micro_batch
 from unets.training.state import Fold, Progress
 from unets.training.validation import Validator, score_nothing
 from unets.workers.machine import count_cores
@@ -47,7 +47,7 @@ def train_experiment(
     use_folds: Sequence[int],
     micro_batch: int | None = None,
     in_parallel: bool = False,
-    is_beside_others: bool = False,
+    is_cache_shared: bool = False,
     on_epoch: Sequence[Callable[[Path], object]] = (),
 ) -> None:
     """Trains some folds of one experiment one after the other; they share the cache of decoded images.
@@ -55,12 +55,12 @@ def train_experiment(
     `folds` has the fold of each training id, `folds_hash` is that of their file. A step has `micro_batch` images on
     this machine; without, it is a whole batch, or less where memory wants it. All devices at hand share a fold's steps
     where it is trained `in_parallel`. Other processes of this machine may want a cache of the same images
-    (`is_beside_others`). For `on_epoch` see `Fold`. For the errors see `train_fold`; what is wrong with a config, a
+    (`is_cache_shared`). For `on_epoch` see `Fold`. For the errors see `train_fold`; what is wrong with a config, a
     run folder or pseudo-labels is found before any fold is trained.
     """
     check_training(experiment, manifest.dataset, micro_batch, in_parallel=in_parallel)
     data = experiment.data
-    if is_beside_others and data.cache == "auto":
+    if is_cache_shared and data.cache == "auto":
         num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
         data = data.model_copy(update={"cache": choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)})
         experiment = experiment.model_copy(update={"data": data})
@@ -70,7 +70,7 @@ def train_experiment(
         fold = Fold(run_dir=run_dir, manifest=manifest, experiment=experiment, number=number, **shared)  # type: ignore[arg-type]
         if _is_done(fold):
             continue
-        _ = fold.source_path  # it must be there
+        fold.check_source()
         if (labels := data.pseudo_labels) is not None:
             samples = read_pseudo_labels(project, manifest, labels, number)
             sha256 = hash_pseudo_labels(project, labels, number)
@@ -83,7 +83,7 @@ def train_experiment(
         project, manifest, name, experiment, numbers, micro_batch=micro_batch, num_devices=num_devices
     )
     if micro_batch is None and not in_parallel:
-        estimate = fit_step(estimate)
+        estimate = fit_micro_batch(estimate)
     logger.info("%s", render_estimate(estimate))
     check_estimate(estimate)
     cache = (manifest.dataset, data.size_hw, estimate.cache, project.cache_dir)
@@ -95,9 +95,9 @@ def train_experiment(
             more = open_reader(fold.pseudo_labels, *cache, what=f"{data.pseudo_labels}_fold{fold.number}")
             joined = JoinedReader(reader, len(manifest.train), more)
         # A run goes on with the step that memory chose, so that it ends as one that was not killed.
-        begun = [] if in_parallel else fold.load_last().micro_batches
-        step = micro_batch or (begun[-1] if begun else estimate.micro_batch)
-        train_fold(fold, joined, micro_batch=step, in_parallel=in_parallel)
+        earlier = [] if in_parallel else fold.load_last().micro_batches
+        fitting = micro_batch or (earlier[-1] if earlier else estimate.micro_batch)
+        train_fold(fold, joined, micro_batch=fitting, in_parallel=in_parallel)
 
 
 def train_fold(
@@ -117,33 +117,36 @@ def train_fold(
     where the folder holds a run of another config, another process is at work in it, a file cannot be read, the loss is
     not finite, or memory does not hold a single image.
     """
-    step = check_training(fold.experiment, fold.manifest.dataset, micro_batch, in_parallel=in_parallel)
-    batch_size, is_next_to_a_kill = fold.experiment.data.batch_size, was_killed(fold.run_dir)
+    micro_batch = check_training(fold.experiment, fold.manifest.dataset, micro_batch, in_parallel=in_parallel)
+    batch_size, is_after_kill = fold.experiment.data.batch_size, was_killed(fold.run_dir)
     with lock(fold.run_dir):
         if _is_done(fold):
             return
-        if is_next_to_a_kill:
-            fewer = find_step(batch_size, step // 2)
+        if is_after_kill:
+            fewer = find_micro_batch(batch_size, micro_batch // 2)
             remedy = f"--micro-batch {fewer} takes less" if fewer else LESS_MEMORY
             logger.warning("%s: the last start was killed. If that was for lack of memory: %s", fold, remedy)
         write_snapshot(fold.run_dir, fold.snapshot)
         while True:
-            train, valid = fold.build_batches(reader, step, workers or count_cores())
+            train, valid = fold.build_batches(reader, micro_batch, workers or count_cores())
             try:
                 with data_parallel() if in_parallel else nullcontext():
                     _train(fold, train, valid, save_seconds)
                 return
             except Exception as error:
-                # TensorFlow wraps what a generator raises. No name keeps the error: it would hold the failed step.
+                # All but a lack of memory is raised again. TensorFlow wraps what a generator raises. No name keeps the
+                # error: it would hold the failed step.
                 num_devices = count_devices() if in_parallel else 1
-                smaller = find_smaller_step(train.failure or valid.failure or error, batch_size, step, num_devices)
+                smaller = find_smaller_micro_batch(
+                    train.failure or valid.failure or error, batch_size, micro_batch, num_devices
+                )
             if in_parallel:
                 check_data_parallel(smaller)
             logger.warning(
-                "%s: memory does not hold %d images a step; goes on with %d, whose gradients are added up to %d",
-                *(fold, step, smaller, batch_size),
+                "%s: memory does not hold %d images per step; goes on with %d, whose gradients are added up to %d",
+                *(fold, micro_batch, smaller, batch_size),
             )
-            step = smaller
+            micro_batch = smaller
             keras.utils.clear_session()
             gc.collect()  # what the failed step held
 
@@ -151,7 +154,7 @@ def train_fold(
 def check_training(
     experiment: ExperimentConfig, dataset: DatasetConfig, micro_batch: int | None, *, in_parallel: bool = False
 ) -> int:
-    """Checks what no config can check by itself, before anything is read; returns the images a step.
+    """Checks what no config can check by itself, before anything is read; returns the micro-batch.
 
     Raises InputError where `class_weights` are not one a class, `micro_batch` does not divide the batch, or the devices
     cannot share it.
@@ -163,10 +166,10 @@ def check_training(
         )
     if micro_batch is not None and not (1 <= micro_batch <= batch_size and batch_size % micro_batch == 0):
         raise InputError(f"`--micro-batch` must divide data.batch_size={batch_size}. Received: {micro_batch}")
-    step = micro_batch or batch_size
+    micro_batch = micro_batch or batch_size
     if in_parallel:
-        check_data_parallel(step)
-    return step
+        check_data_parallel(micro_batch)
+    return micro_batch
 
 
 def _is_done(fold: Fold) -> bool:
@@ -224,7 +227,7 @@ def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> N
         )
 
 
-def _start(fold: Fold, learner: Learner, step: int) -> Progress:
+def _start(fold: Fold, learner: Learner, micro_batch: int) -> Progress:
     """Takes a run up where it stopped, or gives it its first weights.
 
     Raises InputError where it would go on with other files, another backend or precision than it began with; or its
@@ -252,5 +255,5 @@ def _start(fold: Fold, learner: Learner, step: int) -> Progress:
             f"`training.precision` set them; {fold.remedy}"
         )
     device = f"{describe_device()} ({keras.backend.backend()})"
-    progress.note_start(device, step, describe_commit())
+    progress.note_start(device, micro_batch, describe_commit())
     return progress

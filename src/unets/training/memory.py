@@ -71,22 +71,22 @@ def find_usable_of_gpu(gpu_bytes: int) -> int:
     return int(gpu_bytes * _GPU_SHARE) - _GPU_BYTES
 
 
-def find_step(batch_size: int, most: int, num_devices: int = 1) -> int:
+def find_micro_batch(batch_size: int, most: int, num_devices: int = 1) -> int:
     """Returns the largest divisor of `batch_size` up to `most` that devices share equally; 0 where there is none."""
     sizes = range(min(most, batch_size), 0, -1)
     return next((size for size in sizes if batch_size % size == 0 and size % num_devices == 0), 0)
 
 
-def find_smaller_step(error: Exception, batch_size: int, step: int, num_devices: int = 1) -> int:
-    """Returns the largest step of at most half the size, after an error that says that memory did not suffice.
+def find_smaller_micro_batch(error: Exception, batch_size: int, micro_batch: int, num_devices: int = 1) -> int:
+    """Returns the largest micro-batch of at most half the size, after an error that says that memory did not suffice.
 
-    Raises `error` itself where it says something else, InputError where there is no smaller step.
+    Raises `error` itself where it says something else, InputError where there is none.
     """
     if not is_out_of_memory(error):
         raise error
-    if smaller := find_step(batch_size, step // 2, num_devices):
+    if smaller := find_micro_batch(batch_size, micro_batch // 2, num_devices):
         return smaller
-    raise InputError(f"Memory must hold a step. Received: too little for {step} images. {LESS_MEMORY}") from error
+    raise InputError(f"Memory must hold a step. Received: too little for {micro_batch} images. {LESS_MEMORY}") from error
 
 
 def measure_training(learner: Learner, *, is_gpu: bool, precision: str | None = None) -> Memory:

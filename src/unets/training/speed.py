@@ -18,7 +18,7 @@ from unets.dataset.first_experiments import Cost
 from unets.nets.backend import has_gpu
 from unets.nets.predictor import Predictor
 from unets.training.learner import build_learner
-from unets.training.memory import find_smaller_step
+from unets.training.memory import find_smaller_micro_batch
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
 
@@ -53,7 +53,7 @@ def measure_speed(
     """
     data, num_classes, train_seconds = experiment.data, len(dataset.classes), 0.0
     height, width = data.crop_hw or data.size_hw
-    step = micro_batch if is_gpu else min(micro_batch, max(_CPU_PX // (height * width), 1))
+    micro_batch = micro_batch if is_gpu else min(micro_batch, max(_CPU_PX // (height * width), 1))
 
     def draw(num_images: int, *shape: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         images = np.random.default_rng(0).integers(0, 256, (num_images, *shape), dtype=np.uint8)
@@ -62,11 +62,11 @@ def measure_speed(
     while not train_seconds:
         keras.utils.clear_session()
         learner = build_learner(experiment, dataset, updates_per_epoch=1000)
-        images, targets = draw(step, *learner.net.input_shape[1:])
+        images, targets = draw(micro_batch, *learner.net.input_shape[1:])
         try:
-            train_seconds = _time(partial(learner.train_on_batch, images, targets)) / step
+            train_seconds = _time(partial(learner.train_on_batch, images, targets)) / micro_batch
         except Exception as error:
-            step = find_smaller_step(error, step, step)
+            micro_batch = find_smaller_micro_batch(error, micro_batch, micro_batch)
     predictor = Predictor([learner.net], ["identity"], 1, overlapping=dataset.overlapping)
     share = data.size_hw[0] * data.size_hw[1] / (height * width)  # predictions are of whole images
     predict_seconds = _time(partial(predictor, images[:1])) * share
@@ -81,7 +81,7 @@ def measure_speed(
         augment_seconds=augment_seconds,
         read_seconds=_time_reading(stored, experiment, len(chosen)) if chosen else augment_seconds,
         has_read=bool(chosen),
-        micro_batch=step,
+        micro_batch=micro_batch,
     )
 
 

@@ -45,7 +45,7 @@ class Progress:
     sources: dict[str, str] = field(default_factory=dict)  # files that made this run: name and SHA-256
     computed: dict[str, str] = field(default_factory=dict)  # by which backend, in which precision
     images: int = 0  # images trained on, over all restarts
-    micro_batches: list[int] = field(default_factory=list)  # images a step, of each start that changed it
+    micro_batches: list[int] = field(default_factory=list)  # images per step, of each start that changed it
     gpu_bytes: int = 0  # the most of a GPU's memory that was used at once; 0 without one
     seconds: float = 0.0  # spent in training and validation, over all restarts
     starts: int = 0  # 1, and one more for each restart
@@ -135,6 +135,10 @@ class Fold:
     def source_path(self) -> Path | None:
         """The weights of another experiment that it starts from; see `find_source` for the errors."""
         return find_source(self.run_dir, self.experiment, self.manifest.dataset, self.folds_hash)
+
+    def check_source(self) -> None:
+        """Raises as `find_source` where the weights that it starts from are not there."""
+        find_source(self.run_dir, self.experiment, self.manifest.dataset, self.folds_hash)
 
     @property
     def samples(self) -> tuple[Sample, ...]:
