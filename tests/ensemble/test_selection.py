@@ -37,7 +37,7 @@ class Counter:
 def run(
     candidates: Sequence[Candidate], start: Recipe, part_of: PartOf, groups: Sequence[str], score: Counter
 ) -> Selection:
-    return select(candidates, start, part_of, groups, score, find_metric("dice"))
+    return select(candidates, start, part_of, groups, score, find_metric("dice"), ("one", "two"))
 
 
 def make_groups(num_images: int) -> list[str]:
@@ -191,4 +191,4 @@ def test_no_class_may_lose() -> None:
         )
         (result,) = run([BLUR], START, part_of, make_groups(12), score).results
         assert result.gain.mean > 0.01 and result.is_kept is is_kept
-        assert result.reason == ("kept" if is_kept else "class 2 loses")
+        assert result.reason == ("kept" if is_kept else "class two loses")

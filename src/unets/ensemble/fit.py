@@ -56,7 +56,7 @@ def fit_ensemble(
     scored, pixels = score_images(oof, lambda _: (members, members), what=f"{name}: members", look=look)
     alone = metric.to_values(scored).mean(axis=-1)
     candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
-    selection = select(candidates, start, part_of, groups, score, metric)
+    selection = select(candidates, start, part_of, groups, score, metric, dataset.classes)
     # As it is, before any fit, without each member, and without TTA: each image by the recipe fitted without its part.
     final_of = [([one, start, *_leave_out_each(one)], [one]) for one in selection.recipes_by_part]
     closed, _ = score_images(oof, lambda sample: final_of[part_of_group[sample.group]], what=f"{name}: contributions")

@@ -32,7 +32,7 @@ _NUM_PARTS = 5  # of the groups of one fold
 _SEED = 0  # of splitting them
 THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`, and the default
 # Tried by `postprocessing="fit"`, field by field, in full-size pixels.
-STEPS: dict[str, tuple[Any, ...]] = {
+POSTPROCESSING_VALUES: dict[str, tuple[Any, ...]] = {
     "blur_px": (1.0, 2.0, 4.0),
     "max_hole_px": (10, 100, 1000, None),
     "max_components": (1, 2, 3),
@@ -54,8 +54,8 @@ class Candidate:
     what: str  # the field of the recipe, or of its post-processing
     of_class: str = ""  # that it changes; the others keep what they have
     index: int = 0  # of that class
-    # Gets a recipe and the part that it must not be fitted on (the number of parts: none). Of several proposals the one
-    # with the best score on the other parts is taken, of equal ones the first.
+    # Gets a recipe and the part that it must not be fitted on (`part_of` has none of the last: it is fitted on all). The
+    # proposal with the best score on the other parts is taken; ties: the first.
     propose: Callable[[Recipe, int], Sequence[Recipe]]
 
 
@@ -106,12 +106,12 @@ def list_candidates(
     candidates = [Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric))] if pixels else []
     tried = {"threshold": THRESHOLDS} if config.threshold == "fit" and start.threshold != 0 else {}
     if config.postprocessing == "fit":
-        tried |= {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
+        tried |= {n: v for n, v in POSTPROCESSING_VALUES.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
     for what, values in tried.items():
-        num_parts = 1 if what == "blur_px" else len(classes)  # a map is blurred as a whole
-        for index in range(num_parts):
-            propose = partial(_propose_values, what, values, index, num_parts)
-            of_class = classes[index] if num_parts > 1 else ""
+        num_values = 1 if what == "blur_px" else len(classes)  # a map is blurred as a whole
+        for index in range(num_values):
+            propose = partial(_propose_values, what, values, index, num_values)
+            of_class = classes[index] if num_values > 1 else ""
             candidates.append(Candidate(what=what, of_class=of_class, index=index, propose=propose))
     return candidates
 
@@ -123,6 +123,7 @@ def select(
     groups: Sequence[str],
     score: ScoreRecipes,
     metric: Metric,
+    classes: Sequence[str],
 ) -> Selection:
     """Tries candidates, and keeps those that show a gain; see the top of this module.
 
@@ -143,11 +144,19 @@ def select(
             tried.append((find_p_value(gains.mean(axis=1), groups), candidate, chosen, gains))
         for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
             num_kept = sum(result.is_kept for result in results)
-            reason = _refuse(gains, p_value, _ALPHA / (family - num_kept))
+            reason = _explain_refusal(gains, p_value, _ALPHA / (family - num_kept), classes)
             *by_part, value = (describe_choice(recipe, candidate.what, candidate.index) for recipe in chosen)
-            found = {"value": value, "values_by_part": tuple(by_part), "p_value": p_value, "is_kept": not reason}
-            about = {"what": candidate.what, "of_class": candidate.of_class, "reason": reason or "kept"}
-            results.append(CandidateResult(gain=bootstrap_mean(gains.mean(axis=1), groups), **about, **found))
+            result = CandidateResult(
+                what=candidate.what,
+                of_class=candidate.of_class,
+                value=value,
+                values_by_part=tuple(by_part),
+                gain=bootstrap_mean(gains.mean(axis=1), groups),
+                p_value=p_value,
+                is_kept=not reason,
+                reason=reason or "kept",
+            )
+            results.append(result)
             pending.remove(candidate)
             if not reason:
                 recipes = chosen
@@ -155,14 +164,14 @@ def select(
     return Selection(recipe=recipes[-1], recipes_by_part=tuple(recipes[:-1]), results=tuple(results))
 
 
-def _refuse(gains: Values, p_value: float, alpha: float) -> str:
+def _explain_refusal(gains: Values, p_value: float, alpha: float, classes: Sequence[str]) -> str:
     """Says why gains, (images, classes), do not suffice; empty where they do."""
     if p_value > alpha:
         return "may be chance"
     if gains.mean() < MIN_GAIN:
         return f"less than {MIN_GAIN:.5f}"
     if (gains.mean(axis=0) < -MIN_GAIN).any():
-        return f"class {int(np.argmin(gains.mean(axis=0))) + 1} loses"
+        return f"class {classes[int(np.argmin(gains.mean(axis=0)))]} loses"
     return ""
 
 
@@ -211,8 +220,8 @@ def _propose_weights(
 
     def propose(recipe: Recipe, part: int) -> list[Recipe]:
         # A candidate that is kept makes the others be proposed again: selecting takes seconds.
-        decisive = recipe.change(weights=(1.0,), postprocessing=Postprocessing())
-        return [recipe.change(weights=fit(decisive, part))]
+        same_fit = recipe.change(weights=(1.0,), postprocessing=Postprocessing())  # all that fitting depends on
+        return [recipe.change(weights=fit(same_fit, part))]
 
     return propose
 
@@ -222,7 +231,7 @@ def _propose_values(
 ) -> list[Recipe]:
     """Proposes values of the threshold or a step of one class, or of all where `num_classes` is 1.
 
-    As it is comes first: of equal scores the first is taken.
+    The recipe as it is comes first: it wins ties.
     """
     if num_classes > 1:
         present = recipe.find(what)
