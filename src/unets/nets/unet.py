@@ -14,9 +14,9 @@ from unets.nets.encoders import build_encoder
 SizeHW = tuple[int, int]
 Tensor = Any
 
-# Adam moves a weight by its learning rate at most a step, so from few channels logits take hundreds of steps to reach
-# the 5 or 10 of a pixel that is certain, and until then the many certain pixels drown the few at the contour. They get
-# there 8 times as fast if amplified: after 96 steps of 4 images the loss was 0.06 in place of 0.44 (docs/log).
+# The head's logits are multiplied by 8, and its initial weights divided by 8: Adam then needs an eighth of the steps to
+# reach confident logits (it moves a weight by its learning rate at most a step). Until then the many pixels that are
+# certain drown the few at the contour: after 96 steps of 4 images the loss was 0.06 in place of 0.44 (docs/log).
 LOGIT_SCALE = 8.0
 ONE_CLASS = DatasetConfig()  # in images of three channels
 
@@ -46,7 +46,7 @@ def build_unet(
         images = keras.Input((*size_hw, dataset.num_channels), dtype="uint8", name="images")
         padded = ReflectPad(top_bottom, left_right, name="pad")(images)
         encode = _encode if config.encoder == "unet" else _encode_pretrained
-        logits = _classify(_decode(*encode(padded, config), config), dataset.num_logits, config.stride)
+        logits = _head(_decode(*encode(padded, config), config), dataset.num_logits, config.stride)
         logits = layers.Cropping2D((top_bottom, left_right), dtype="float32", name="logits")(logits)
         return keras.Model(images, logits, name=name)
 
@@ -57,12 +57,12 @@ def count_least_weights(config: ModelConfig) -> int:
     Those are of the convolutions of 3 x 3 from a level's own width to its own: one on the way up, and of the encoder
     unet two on the way down.
     """
-    widths = [_count_filters(config, level) for level in range(config.depth)]
+    widths = [_find_filters(config, level) for level in range(config.depth)]
     return 9 * (3 if config.encoder == "unet" else 1) * sum(width**2 for width in widths)
 
 
 def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
-    """Returns what (height, width) lack before and after to be divisible by `multiple`, at most twice a side."""
+    """Returns what (height, width) lack before and after to be divisible by `multiple`."""
     missing = [-side % multiple for side in size_hw]
     (top, bottom), (left, right) = ((lacks // 2, lacks - lacks // 2) for lacks in missing)  # an odd pixel goes after
     return (top, left), (bottom, right)
@@ -74,11 +74,11 @@ def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
     build_block = BLOCKS[config.block]
     skips = []
     for level in range(config.depth):
-        x = build_block(x, _count_filters(config, level), config, f"down{level}")
+        x = build_block(x, _find_filters(config, level), config, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
-    x = build_block(x, _count_filters(config, config.depth), config, "bottom")
-    return _drop(x, config), skips
+    x = build_block(x, _find_filters(config, config.depth), config, "bottom")
+    return _dropout(x, config), skips
 
 
 def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
@@ -98,27 +98,27 @@ def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, lis
         if stride not in features:
             image = _rescale(padded) if image is None else image
             blocks = _to_depth(image, stride, f"image{level}_space_to_depth")
-            features[stride] = convolve(blocks, _count_filters(config, level), config, f"image{level}")
+            features[stride] = convolve(blocks, _find_filters(config, level), config, f"image{level}")
         skips.append(features[stride])
-    return _drop(x, config), skips
+    return _dropout(x, config), skips
 
 
 def _decode(x: Tensor, skips: list[Tensor], config: ModelConfig) -> Tensor:
     """Returns the features of the finest level."""
     for level in reversed(range(config.depth)):
-        filters = _count_filters(config, level)
+        filters = _find_filters(config, level)
         x = upsample(x, filters, config, f"up{level}")
         x = layers.Concatenate(name=f"up{level}_join")([skips[level], x])
         x = BLOCKS[config.block](x, filters, config, f"up{level}")
     return x
 
 
-def _classify(x: Tensor, channels: int, block: int) -> Tensor:
-    """Returns float32 logits, `block` times as high and wide as `x`; they begin as small as a plain convolution's."""
+def _head(x: Tensor, channels: int, stride: int) -> Tensor:
+    """Returns float32 logits, `stride` times as high and wide as `x`; they begin as small as a plain convolution's."""
     small = keras.initializers.VarianceScaling(LOGIT_SCALE**-2, "fan_avg", "uniform")
-    x = layers.Conv2D(channels * block**2, 1, kernel_initializer=small, dtype="float32", name="classify")(x)
+    x = layers.Conv2D(channels * stride**2, 1, kernel_initializer=small, dtype="float32", name="classify")(x)
     x = layers.Rescaling(LOGIT_SCALE, dtype="float32", name="amplify")(x)
-    return DepthToSpace(block, dtype="float32", name="depth_to_space")(x) if block > 1 else x
+    return DepthToSpace(stride, dtype="float32", name="depth_to_space")(x) if stride > 1 else x
 
 
 def _rescale(images: Tensor) -> Tensor:
@@ -126,15 +126,16 @@ def _rescale(images: Tensor) -> Tensor:
     return layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="normalize")(images)
 
 
-def _to_depth(x: Tensor, block: int, name: str) -> Tensor:
-    return SpaceToDepth(block, name=name)(x) if block > 1 else x
+def _to_depth(x: Tensor, stride: int, name: str) -> Tensor:
+    return SpaceToDepth(stride, name=name)(x) if stride > 1 else x
 
 
-def _drop(x: Tensor, config: ModelConfig) -> Tensor:
+def _dropout(x: Tensor, config: ModelConfig) -> Tensor:
     return layers.SpatialDropout2D(config.dropout, name="bottom_dropout")(x) if config.dropout > 0 else x
 
 
-def _count_filters(config: ModelConfig, level: int) -> int:
+def _find_filters(config: ModelConfig, level: int) -> int:
+    """Returns the channels of a level."""
     return min(config.base_filters << level, config.max_filters)
 
 
