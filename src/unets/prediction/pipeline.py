@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -37,7 +38,7 @@ from unets.workers.pool import in_chunks, map_ahead, run_tasks
 
 logger = logging.getLogger(__name__)
 
-RUNS_A_GPU = 4  # of shards, a GPU of a cluster
+BUNDLES_PER_GPU = 4  # of shards, on a cluster
 
 ImageU8 = npt.NDArray[np.uint8]
 
@@ -54,12 +55,17 @@ class PredictionJob:
     shards: Mapping[int, tuple[Sample, ...]]  # images of each missing shard, by its number
 
 
+class _Shard(NamedTuple):
+    position: int  # of the job
+    index: int  # of the shard in the job's store
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chunk:
-    """Some images, and the shards that are made of them: (position of the job, number of the shard in its store)."""
+    """Some images, and the shards that are made of them."""
 
     samples: tuple[Sample, ...]
-    shards: tuple[tuple[int, int], ...]
+    shards: tuple[_Shard, ...]
 
 
 def predict_experiments(
@@ -130,8 +136,14 @@ def plan_job(
         command=command,
     )
     shards = store.find_missing(in_chunks(samples, experiment.prediction.shard_size), force=force)
-    paths, kind = tuple(weights_paths.values()), {"name": name, "experiment": experiment, "dataset": dataset}
-    return PredictionJob(weights_paths=paths, store=store, shards=shards, **kind)  # type: ignore[arg-type]
+    return PredictionJob(
+        name=name,
+        experiment=experiment,
+        dataset=dataset,
+        weights_paths=tuple(weights_paths.values()),
+        store=store,
+        shards=shards,
+    )
 
 
 def run_jobs(jobs: Sequence[PredictionJob], *, what: str) -> None:
@@ -150,11 +162,11 @@ def run_jobs(jobs: Sequence[PredictionJob], *, what: str) -> None:
 
 
 def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
-    """Runs jobs of one image size here, or as some runs of shards a GPU on a cluster."""
-    shards_of: dict[tuple[Sample, ...], list[tuple[int, int]]] = defaultdict(list)
+    """Runs jobs of one image size here, or as some bundles of shards per GPU on a cluster."""
+    shards_of: dict[tuple[Sample, ...], list[_Shard]] = defaultdict(list)
     for position, job in enumerate(jobs):
         for index, samples in job.shards.items():
-            shards_of[samples].append((position, index))
+            shards_of[samples].append(_Shard(position, index))
     chunks = [_Chunk(samples=samples, shards=tuple(shards)) for samples, shards in shards_of.items()]
     what = f"{', '.join(job.name for job in jobs)} {what}"
     make = partial(make_shards, [replace(job, shards={}) for job in jobs], what)  # chunks say which: sent once
@@ -162,17 +174,17 @@ def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
     if cluster is None:
         make(chunks)
         return
-    # A run loads its nets once; some runs a GPU, so that a slow one, or one that is lost, is not waited for.
-    runs = in_chunks(chunks, -(-len(chunks) // (RUNS_A_GPU * cluster.count_gpus())))
-    for _ in run_tasks(make, runs, what=what, unit="run", on_gpu=True):
+    # A bundle loads its nets once; some per GPU, so that a slow one, or one that is lost, is not waited for.
+    bundles = in_chunks(chunks, -(-len(chunks) // (BUNDLES_PER_GPU * cluster.count_gpus())))
+    for _ in run_tasks(make, bundles, what=what, unit="bundle", on_gpu=True):
         pass
 
 
 def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chunk]) -> None:
     """Runs the pipeline over chunks, but for shards that another worker made before it was lost."""
-    missing = [tuple((p, index) for p, index in chunk.shards if not jobs[p].store.has(index)) for chunk in chunks]
+    missing = [tuple(one for one in chunk.shards if not jobs[one.position].store.has(one.index)) for chunk in chunks]
     chunks = [replace(chunk, shards=shards) for chunk, shards in zip(chunks, missing, strict=True) if shards]
-    used = {position: jobs[position] for position in sorted({p for chunk in chunks for p, _ in chunk.shards})}
+    used = {position: jobs[position] for position in sorted({one.position for chunk in chunks for one in chunk.shards})}
     if not used:
         return
     arithmetic = {p: describe_arithmetic(job.experiment.training.precision) for p, job in used.items()}
@@ -190,6 +202,7 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
         position, images_nhwc = batch
         pairs = predict_batch(predictors[position], images_nhwc, used[position].experiment.prediction)
         is_kept = used[position].store.no_tta_folder is not None
+        # In the order of `MapStore.folders`.
         return [(position, (no_tta, mean) if is_kept else (mean,)) for mean, no_tta in pairs]
 
     def encode(predicted: tuple[int, tuple[ImageU8, ...]]) -> tuple[int, list[EncodedMap]]:
@@ -217,8 +230,8 @@ def _batch(
     """
     for chunk in chunks:
         takers: dict[int, list[int]] = defaultdict(list)
-        for position, _ in chunk.shards:
-            takers[batch_sizes[position]].append(position)
+        for shard in chunk.shards:
+            takers[batch_sizes[shard.position]].append(shard.position)
         waiting: dict[int, list[ImageU8]] = {batch_size: [] for batch_size in takers}
         num_images = len(chunk.samples)
         for number, image_hwc in enumerate(islice(images, num_images), start=1):
