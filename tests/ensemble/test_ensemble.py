@@ -78,7 +78,9 @@ def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
     with use_jobs(2):
         fit_ensemble(project, dataset, config)
     assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
-    assert {one.what for one in ensemble.candidates} == {"weights", "threshold", *POSTPROCESSING_VALUES} - set(OBJECT_STEPS)
+    assert {one.what for one in ensemble.candidates} == {"weights", "threshold", *POSTPROCESSING_VALUES} - set(
+        OBJECT_STEPS
+    )
 
 
 def test_a_threshold_is_fitted_without_the_photos_that_it_is_evaluated_on(make_scene: MakeScene) -> None:

@@ -54,8 +54,8 @@ class Candidate:
     what: str  # the field of the recipe, or of its post-processing
     of_class: str = ""  # that it changes; the others keep what they have
     index: int = 0  # of that class
-    # Gets a recipe and the part that it must not be fitted on (`part_of` has none of the last: it is fitted on all). The
-    # proposal with the best score on the other parts is taken; ties: the first.
+    # Gets a recipe and the part that it must not be fitted on (of the last, `part_of` has no
+    # image: it is fitted on all). The proposal with the best score on the other parts is taken; ties: the first.
     propose: Callable[[Recipe, int], Sequence[Recipe]]
 
 
@@ -106,7 +106,9 @@ def list_candidates(
     candidates = [Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric))] if pixels else []
     tried = {"threshold": THRESHOLDS} if config.threshold == "fit" and start.threshold != 0 else {}
     if config.postprocessing == "fit":
-        tried |= {n: v for n, v in POSTPROCESSING_VALUES.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
+        tried |= {
+            n: v for n, v in POSTPROCESSING_VALUES.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")
+        }
     for what, values in tried.items():
         num_values = 1 if what == "blur_px" else len(classes)  # a map is blurred as a whole
         for index in range(num_values):
