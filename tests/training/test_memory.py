@@ -15,7 +15,9 @@ def test_a_step_divides_the_batch_and_is_shared_equally(num_devices: int) -> Non
     for batch_size in range(num_devices, 33, num_devices):
         sizes = [size for size in range(num_devices, batch_size + 1, num_devices) if batch_size % size == 0]
         for most in range(40):
-            assert find_micro_batch(batch_size, most, num_devices) == max((size for size in sizes if size <= most), default=0)
+            assert find_micro_batch(batch_size, most, num_devices) == max(
+                (size for size in sizes if size <= most), default=0
+            )
 
 
 def test_what_says_that_memory_did_not_suffice() -> None:

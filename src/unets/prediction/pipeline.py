@@ -57,7 +57,7 @@ class PredictionJob:
 
 class _Shard(NamedTuple):
     position: int  # of the job
-    index: int  # of the shard in the job's store
+    number: int  # of the shard in the job's store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +182,7 @@ def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
 
 def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chunk]) -> None:
     """Runs the pipeline over chunks, but for shards that another worker made before it was lost."""
-    missing = [tuple(one for one in chunk.shards if not jobs[one.position].store.has(one.index)) for chunk in chunks]
+    missing = [tuple(one for one in chunk.shards if not jobs[one.position].store.has(one.number)) for chunk in chunks]
     chunks = [replace(chunk, shards=shards) for chunk, shards in zip(chunks, missing, strict=True) if shards]
     used = {position: jobs[position] for position in sorted({one.position for chunk in chunks for one in chunk.shards})}
     if not used:

@@ -25,7 +25,7 @@ from unets.store.runs import lock, was_killed
 from unets.training.callbacks import Watch
 from unets.training.estimate import check_estimate, estimate_cost, fit_micro_batch, render_estimate
 from unets.training.learner import Learner, build_experiment_loss, build_learner, build_net
-from unets.training.memory import LESS_MEMORY, find_smaller_micro_batch, find_micro_batch
+from unets.training.memory import LESS_MEMORY, find_micro_batch, find_smaller_micro_batch
 from unets.training.state import Fold, Progress
 from unets.training.validation import Validator, score_nothing
 from unets.workers.machine import count_cores

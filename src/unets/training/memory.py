@@ -86,7 +86,9 @@ def find_smaller_micro_batch(error: Exception, batch_size: int, micro_batch: int
         raise error
     if smaller := find_micro_batch(batch_size, micro_batch // 2, num_devices):
         return smaller
-    raise InputError(f"Memory must hold a step. Received: too little for {micro_batch} images. {LESS_MEMORY}") from error
+    raise InputError(
+        f"Memory must hold a step. Received: too little for {micro_batch} images. {LESS_MEMORY}"
+    ) from error
 
 
 def measure_training(learner: Learner, *, is_gpu: bool, precision: str | None = None) -> Memory:
