@@ -232,6 +232,50 @@ def test_a_sample_with_places_to_fill(drawing: Drawing) -> None:
     assert not result.questions
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "sample", "wanted"),
+    [
+        ("id,annotation", "{i},{runs}", "id,predicted\nte0,1 1\n", {"rle_column": "predicted"}),  # Sartorius
+        (
+            "id,class,segmentation",  # UW-Madison
+            "{i},organ,{runs}",
+            "id,class,predicted\n",
+            {"rle_column": "predicted", "class_column": "class"},
+        ),
+        (
+            "id,class,segmentation",
+            "{i},organ,{runs}",
+            "id,segmentation\nte0,1 1\n",
+            {"rle_column": "segmentation", "class_column": None},
+        ),
+        ("id,rle", "{i}.png,{runs}", "id,rle\nte0.jpg,1 1\n", {"cell": "{id}.jpg"}),
+        ("id,rle", "{i}.png,{runs}", "image,predicted\nte0.jpg,1 1\n", {"cell": "{id}.png", "rle_column": "rle"}),
+    ],
+)
+def test_a_sample_of_test_images_that_are_not_here_is_followed(
+    drawing: Drawing, header: str, row: str, sample: str, wanted: dict[str, str | None]
+) -> None:
+    drawing.add_rows("train.csv", header, "train/{i}.png", row)
+    drawing.write("sample_submission.csv", sample)
+    _, result = import_drawn(drawing)
+    assert result.account["sample_submission.csv"] == "sample submission"
+    assert result.fields["submission"].items() >= ({"sample": "sample_submission.csv"} | wanted).items()
+
+
+@pytest.mark.parametrize(("header", "cells"), [("id,class,rle", "nucleus,1 1"), ("id,rle,note,by", "1 1,x,y")])
+def test_a_sample_that_is_followed_is_no_question(drawing: Drawing, header: str, cells: str) -> None:
+    drawing.add_rows("train.csv", "id,class,rle", "train/{i}.png", "{i},nucleus,{runs}")
+    drawing.test = {drawing.save("test/t0.png", draw_image(100, merge([])))}
+    drawing.write("sample_submission.csv", f"{header}\nt0,{cells}\n")
+    _, result = import_drawn(drawing)
+    is_followed = header == "id,class,rle"
+    assert result.fields["submission"]["class_column"] == ("class" if is_followed else None)
+    assert (
+        "one: but for its columns, the form of the training masks is taken" in list_questions(result)
+    ) != is_followed
+    assert not is_followed or not result.questions
+
+
 def test_test_images_that_the_sample_names(drawing: Drawing) -> None:
     drawing.add_rows("train.csv", "id,rle", "images/{i}.png", "{i},{runs}")
     for number in range(100, 103):

@@ -29,6 +29,7 @@ from unets.errors import InputError
 
 _ORDERS: tuple[Order, Order] = ("row", "column")
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
+_ENDING = re.compile(r"\.[A-Za-z]{2,5}(?=$|_)")
 _MANY = 4000  # cells that a column is looked at by
 _MOST_CLASSES = 64
 _LOOKED_AT = 40  # masks by which the order is decided
@@ -264,7 +265,8 @@ def describe_sample(found: Import, like: Mapping[str, Any] | None = None) -> dic
     """Returns the fields of SubmissionConfig, as a sample of a submission has them.
 
     `like` has those of training masks that are run lengths, which say what a sample does not tell; without them that is
-    asked. A csv that is called a sample and names no test image is passed over.
+    asked. A csv that is called a sample and names no test image is passed over; where there is `like`, the columns of
+    the first count all the same: test images may be elsewhere.
     """
     tables, id_of = found.listing.tables, {one.image: one.id for one in found.samples if one.split == "test"}
     samples = sorted(filter(_is_sample, tables))
@@ -275,14 +277,19 @@ def describe_sample(found: Import, like: Mapping[str, Any] | None = None) -> dic
         rest = [name for name in table.columns if name != naming.column] or [naming.column]
         column = like["rle_column"] if like and like["rle_column"] in rest else rest[-1]
         more = [name for name in rest if name != column]
-        class_column = more[0] if len(more) == 1 and not naming.labels and len(found.classes) > 1 else None
+        is_known = like is not None and more == [like["class_column"]]
+        has_classes = len(more) == 1 and not naming.labels and (len(found.classes) > 1 or is_known)
+        class_column = more[0] if has_classes else None
         labels = naming.labels or (table[class_column] if class_column else ("",) * len(table))
         cells = tuple(sort_naturally(set(labels) - {""}))
         are_runs = like or all(_RUNS.fullmatch(runs) for cell in table[column] if (runs := clean_runs(cell)))
         are_ids = all(id_of[image] == id_ for image, id_ in naming.ids.items())
         are_classes = len(cells) in (0, len(found.classes)) or (like and {*cells} <= {*found.classes})
         if not (are_runs and are_ids and are_classes) or len(more) > bool(class_column):
-            text = f"{path} is called a sample of a submission, and cannot be read as one: its form is not followed"
+            form_of = (
+                "but for its columns, the form of the training masks is taken" if like else "its form is not followed"
+            )
+            text = f"{path} is called a sample of a submission, and cannot be read as one: {form_of}"
             found.ask("submission", text, "sample=..., image_column=..., rle_column=..., cell=...")
             continue
         if is_renamed := not {*cells} <= {*found.classes}:
@@ -297,9 +304,26 @@ def describe_sample(found: Import, like: Mapping[str, Any] | None = None) -> dic
         found.ask("submission.order", text, '"row"')
         row = "object" if _count_rows(naming.images, labels) > 1 else "class" if cells else "image"
         return {**form, "order": "column", "row": row}
-    if like and samples:  # of test images that are not here
-        found.account[samples[0]] = "sample submission"
-    return {**(like or {}), "sample": samples[0] if like and samples else None}
+    if not like or not samples:
+        return {**(like or {}), "sample": None}
+    found.account[samples[0]] = "sample submission"
+    return {**like, **_follow_columns(tables[samples[0]], like), "sample": samples[0]}
+
+
+def _follow_columns(sample: pd.DataFrame, like: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a sample's columns tell, where one is called as that of the images in the csv of training masks."""
+    names = list(sample.columns)
+    if like["image_column"] not in names:
+        return {}
+    rest = [name for name in names if name not in (like["image_column"], like["class_column"])]
+    rle_column = like["rle_column"] if like["rle_column"] in rest else (rest or [like["rle_column"]])[-1]
+    class_column = like["class_column"] if like["class_column"] in names else None
+    form = {"rle_column": rle_column, "class_column": class_column}
+    endings = {match[0] for cell in sample[like["image_column"]] if (match := _ENDING.search(cell))}
+    own = _ENDING.search(like["cell"].replace("{id}", ""))
+    if own and len(endings) == 1 and own[0] not in endings:  # training images are png, test images jpg
+        form["cell"] = like["cell"].replace(own[0], endings.pop())
+    return form
 
 
 def _do_overlap(draw: DrawRuns) -> bool:
