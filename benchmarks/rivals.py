@@ -51,7 +51,7 @@ interval over groups, or over images where there are few groups. A row is of one
 ROOT = Path(__file__).resolve().parent.parent
 PEER, RULE = "peer", "rule"
 _FEWEST_GROUPS = 10  # fewer: neighboring images stay together instead
-_ALIKE = 0.97  # of the CPU time of ours
+_LEAST, _MOST = 0.97, 1.25  # of the CPU time of ours
 _TEST_SHARE, _VALID_SHARE = 3, 5  # one of three, one of five
 
 
@@ -177,12 +177,11 @@ def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
 
 
 def find_peer(records: Mapping[str, Any], key: str) -> str | None:
-    """Returns the peer's shortest run on the same images that had no less CPU time (or 3 % less); None without."""
+    """Returns the peer's shortest run on the same images that had as much CPU time, 3 % less to 25 % more."""
     name, seed, _ = key.split("/")
-    least = _ALIKE * records[key]["cpu_seconds"]
-    peers = [other for other in records if other.startswith(f"{name}/{seed}/{PEER}_")]
-    enough = [peer for peer in peers if records[peer]["cpu_seconds"] >= least]
-    return min(enough, key=lambda peer: records[peer]["cpu_seconds"], default=None)
+    seconds = {peer: records[peer]["cpu_seconds"] for peer in records if peer.startswith(f"{name}/{seed}/{PEER}_")}
+    alike = [peer for peer, took in seconds.items() if _LEAST <= took / records[key]["cpu_seconds"] <= _MOST]
+    return min(alike, key=lambda peer: seconds[peer], default=None)
 
 
 def render(records: Mapping[str, Any]) -> str:

@@ -66,6 +66,11 @@ from unets.errors import InputError
         ),
         (
             ExperimentConfig,
+            {"data": {"size_hw": (64, 96)}, "model": {"depth": 2}, "prediction": {"scales": (1, 0.25)}},
+            "`prediction.scales` must leave 32 pixels of 64",
+        ),
+        (
+            ExperimentConfig,
             {"data": {"size_hw": (64, 96), "crop_hw": (32, 64)}, "model": {"depth": 6, "stride": 2}},
             "`model.depth` must be at most 5 for data.crop_hw=(32, 64) and stride=2. Received: model.depth=6",
         ),

@@ -1,16 +1,20 @@
 """Csv files of run lengths: how they are written, and what is refused."""
 
 import gzip
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.submissions import read_submission
 from unets.config import DatasetConfig, MasksSource, RleFormat
-from unets.dataset.rle_csv import clean_runs, image_cell, parse_row, read_sample
+from unets.dataset.importers.draws import draw_rows
+from unets.dataset.rle_csv import clean_runs, image_cell, parse_row, read_metadata, read_sample
 from unets.errors import InputError
+from unets.store.paths import Project
 
 LONG = " ".join(f"{start} 1" for start in range(1, 100_000, 2))  # the csv module's own limit is 131,072 characters
 
@@ -98,3 +102,25 @@ def test_class_column_and_classes_as_numbers(tmp_path: Path) -> None:
     assert read_sample(path, form)[1] == [("x.jpg", "9"), ("x.jpg", "7"), ("y.jpg", "9")]
     with pytest.raises(InputError, match=r"`class` must be one of \('7', '9'\). Received: '8'"):
         read(path, header + b"x.jpg,8,1 1\n", classes, **form.model_dump())
+
+
+def test_masks_of_rows() -> None:
+    dataset = DatasetConfig(classes=("a", "b"), source=MasksSource(values=(1, 2)), submission={"class_column": "c"})
+    rows = (("1 1", "2 1"), ("2 2",))  # two objects of the first class
+    np.testing.assert_array_equal(draw_rows(rows, (1, 4), dataset, "x"), [[1, 2, 2, 0]])
+    overlapping = draw_rows(rows, (1, 4), dataset.model_copy(update={"overlapping": True}), "x")
+    np.testing.assert_array_equal(overlapping, [[[1, 0], [1, 1], [0, 1], [0, 0]]])
+
+
+def test_metadata_is_by_group(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=1, num_test_groups=1)
+    metadata = read_metadata(project.input_dir)
+    assert metadata.to_dict("index") == {name: {"year": "2017", "make": "Tiny"} for name in ("car000", "test000")}
+    path = project.input_dir / "metadata.csv"
+    with zipfile.ZipFile(path.with_name("metadata.csv.zip"), "w") as archive:  # as Kaggle has it
+        archive.write(path, "metadata.csv")
+    path.unlink()
+    assert read_metadata(project.input_dir).equals(metadata)
+    path.write_text("id,make\na,X\nb,Y\na,X\n")
+    with pytest.raises(InputError, match=r"metadata.csv must have one row a group. Received: two for a"):
+        read_metadata(project.input_dir)

@@ -174,16 +174,21 @@ class Stage:
         _ = self.dataset
         return lock(self.project.models_dir)
 
-    def use_workers(self) -> AbstractContextManager[None]:
-        """Returns the block in which tasks go to the cluster of --cluster, or to --jobs processes."""
-        if not self.given["cluster"]:
-            from unets.workers.pool import use_jobs
+    @contextmanager
+    def use_workers(self) -> Iterator[None]:
+        """The block in which tasks go to the cluster of --cluster, those of this machine to --jobs workers."""
+        from unets.workers.pool import use_jobs
 
-            # Of a training they are folds at a time, each of which reads with all the cores that it has.
-            return use_jobs(None if self.name == "train" else self.given["jobs"])
-        from unets.workers.cluster import use_cluster
+        project, address = self.project, self.given["cluster"]
+        # Of a training they are folds at a time, each of which reads with all the cores that it has.
+        with use_jobs(None if self.name == "train" else self.given["jobs"]):
+            if not address:
+                yield
+                return
+            from unets.workers.cluster import use_cluster
 
-        return use_cluster(self.given["cluster"], input_dir=self.project.input_dir, models_dir=self.project.models_dir)
+            with use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir):
+                yield
 
     def describe(self) -> str:
         """Says which stage is at work on what: `3/6 train · studio · 3 experiments x 2 folds`."""

@@ -235,6 +235,8 @@ class ExperimentConfig(Config):
         least, side = min(self.prediction.scales), min(self.prediction.tile_hw or self.data.size_hw)
         words = f"leave {multiple / 2:g} pixels of {side} for model.stride={model.stride} and model.depth={model.depth}"
         self.require(multiple <= 2 * round(least * side), "prediction.scales", words)
+        words = f"leave {MIN_SIDE_PX} pixels of {side}"
+        self.require(least == 1 or round(least * side) >= MIN_SIDE_PX, "prediction.scales", words)
         is_pretrained = model.encoder != "unet" or (training.frozen_epochs == 0 and training.encoder_rate == 1)
         words = "be a pretrained one for training.frozen_epochs or training.encoder_rate"
         self.require(is_pretrained, "model.encoder", words)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from unets.config import DatasetConfig, RleFormat
-from unets.data.files import read_bytes, unpack_gzip
+from unets.data.files import find_file, read_bytes, unpack_gzip
 from unets.data.rle import to_absolute
 from unets.data.samples import Sample
 from unets.errors import DAMAGE, InputError, naming
@@ -48,6 +48,23 @@ def read_frame(path: Path) -> pd.DataFrame:
                 skipinitialspace=True,
             )
     return frame.rename(columns=lambda name: str(name).strip()).fillna("")
+
+
+def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
+    """Reads what is known of groups beside their images as text, by their `id`; empty where there is no such file.
+
+    Raises InputError where it is no csv, lacks the column `id`, or has two rows for a group.
+    """
+    try:
+        path = find_file(input_dir, name)
+    except InputError:
+        return pd.DataFrame(index=pd.Index([], name="id", dtype=str))
+    frame = read_frame(path)
+    if "id" not in frame.columns:
+        raise InputError(f"{path} must have a column id. Received: {list(frame.columns)}")
+    if not frame["id"].is_unique:
+        raise InputError(f"{path} must have one row a group. Received: two for {frame['id'].mode()[0]}")
+    return frame.set_index("id")
 
 
 def image_cell(form: RleFormat, classes: Sequence[str], id_: str, class_name: str | None = None) -> str:

@@ -10,7 +10,7 @@ from unets.config import DatasetConfig
 from unets.data.drawing import add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
-from unets.dataset.importers.draws import DrawRuns, merge_layers
+from unets.dataset.importers.draws import draw_rows
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_rows
 from unets.errors import InputError
@@ -40,8 +40,7 @@ def draw_submission(out: Path, submission_path: Path, project: Project, dataset:
         raise InputError(f"{submission_path} must have masks of test images. Received: none")
 
     def find_mask(sample: Sample) -> Mask:
-        draw = DrawRuns(read_full_size(sample, dataset), rows[sample.id], dataset.submission.order, sample.id)
-        return np.stack(draw(), axis=-1) if dataset.overlapping else merge_layers(draw())[0]
+        return draw_rows(rows[sample.id], read_full_size(sample, dataset), dataset, sample.id)
 
     return _draw_sheet(out, samples, find_mask, dataset, count)
 

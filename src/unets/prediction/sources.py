@@ -51,11 +51,12 @@ def list_nets(
     experiment: ExperimentConfig, classes: Sequence[str], weights_sha256: Mapping[int, str]
 ) -> dict[str, str]:
     """Returns the fingerprint of all that decides the maps of each fold's net: weights, config, size, TTA."""
+    undecided = {"batch_size", "shard_size"} | ({"scales"} if experiment.prediction.scales == (1.0,) else set())
     decisive = {
         "size_hw": experiment.data.size_hw,
         "model": experiment.model.model_dump(mode="json"),
         "precision": experiment.training.precision,
-        "prediction": experiment.prediction.model_dump(mode="json", exclude={"batch_size", "shard_size"}),
+        "prediction": experiment.prediction.model_dump(mode="json", exclude=undecided),
         "classes": list(classes),
         "arithmetic": ARITHMETIC,
     }

@@ -61,8 +61,9 @@ def measure_machine() -> Machine:
     """Asks what computes here and how much memory it has."""
     is_gpu, usable_bytes = has_gpu(), find_free_memory()  # as it stands, of a card that shares the machine's memory
     # The driver's word: neither backend tells a card's memory before it has taken it.
-    if is_gpu and (said := ask_driver("--query-gpu=memory.total", "--format=csv,noheader,nounits")):
-        usable_bytes = find_usable_of_gpu(min(map(int, said.split())) * 2**20)
+    said = ask_driver("--query-gpu=memory.total", "--format=csv,noheader,nounits") if is_gpu else ""
+    if sizes_mib := [int(line) for line in said.splitlines() if line.isdecimal()]:
+        usable_bytes = find_usable_of_gpu(min(sizes_mib) * 2**20)
     return Machine(device=describe_device(), is_gpu=is_gpu, usable_bytes=usable_bytes)
 
 

@@ -26,11 +26,13 @@ def count_cores() -> int:
 
 
 def ask_driver(*arguments: str) -> str:
-    """Returns what `nvidia-smi` says of this machine's GPUs, none of which it touches; nothing where it cannot tell."""
+    """Returns what `nvidia-smi` says of this machine's GPUs, none of which it touches; nothing where there is none.
+
+    Where one of several GPUs is lost, it fails, but has told of the others.
+    """
     if (program := shutil.which("nvidia-smi")) is None:
         return ""
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-    return "" if done.returncode else done.stdout
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout
 
 
 def find_free_memory(cgroups: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.spatial import KDTree
 
-from unets.config import Coding, SizeHW
+from unets.config import Coding, DatasetConfig, SizeHW
 from unets.data.geometry import resize
 from unets.data.pixels import read_values
 from unets.data.rle import Order, decode_rle, unite_rles
@@ -156,6 +156,16 @@ def merge_layers(layers: Layers, name: str | None = None) -> Layers:
         mask_hw[is_object] = class_index
         mask_hw[(layer == IGNORE) & (mask_hw == 0)] = IGNORE
     return (mask_hw,)
+
+
+def draw_rows(rows_of: Layout, size_hw: SizeHW, dataset: DatasetConfig, name: str) -> MaskHW:
+    """Draws an image's mask of a submission's run lengths, those of each class; see `read_rows`.
+
+    Returns uint8 (height, width) of class indices, of classes that share a pixel the last; where classes overlap, uint8
+    (height, width, classes) of 0 and 1. Raises InputError, which begins with `name`, as `decode_rle` does.
+    """
+    layers = DrawRuns(size_hw, rows_of, dataset.submission.order, name)()
+    return np.stack(layers, axis=-1) if dataset.overlapping else merge_layers(layers)[0]
 
 
 def merge_numbers(layers: Layers) -> Layers:
