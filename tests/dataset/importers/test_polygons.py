@@ -474,6 +474,24 @@ def test_classes_that_overlap_have_a_mask_each(drawing: Drawing) -> None:
         assert np.array_equal(layers[0] == 1, drawn[sample.image][0][1])
 
 
+@pytest.mark.parametrize("classes", [NAMES, NAMES[::-1]])
+def test_polygons_may_be_said_to_overlap_where_no_classes_do(drawing: Drawing, classes: tuple[str, ...]) -> None:
+    drawn = {i: [(1, one[1]), (2, other[1])] for i, (one, other) in draw_all(drawing, "photos").items()}
+    for (_, one), (_, other) in drawn.values():
+        other[tuple(np.argwhere(one)[0])] = True  # a pixel of both: less than is told from a border
+    write_labelme(drawing, drawn, as_mask=True)
+    drawing.write("sample.csv", "id,class,rle\n")
+    submission = SubmissionConfig(sample="sample.csv", class_column="class")
+    source = PolygonSource(format="labelme")
+    dataset = DatasetConfig(source=source, classes=classes, overlapping=True, metric="iou", submission=submission)
+    found = read_input(drawing.root, dataset, drawing.root)
+    assert found.overlapping and found.classes == classes
+    assert found.account["sample.csv"] == "sample submission"
+    for sample in found.samples:
+        layers = dict(zip(classes, found.read_layers(sample), strict=True))
+        assert all(np.array_equal(layers[NAMES[index - 1]] == 1, part) for index, part in drawn[sample.image])
+
+
 def test_coco_a_file_a_class(drawing: Drawing) -> None:
     drawn = draw_all(drawing)
     for index, name in enumerate(NAMES, start=1):

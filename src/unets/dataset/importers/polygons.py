@@ -27,7 +27,7 @@ from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
-from unets.dataset.importers.draws import Layers, do_overlap
+from unets.dataset.importers.draws import Draw, Layers, Stretched, do_overlap
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
 from unets.dataset.importers.table import find_test_images
@@ -140,6 +140,17 @@ class DrawAreas:
         if not numbered:
             layers[void & (layers == 0)] = IGNORE
         return tuple(layers)
+
+
+def uncover(found: Import) -> None:
+    """Makes all masks of areas have a layer a class: classes may share pixels, though a look at some found none."""
+
+    def part(draw: Draw) -> Draw:
+        if isinstance(draw, Stretched):
+            return replace(draw, draw=part(draw.draw))
+        return replace(draw, covering=False) if isinstance(draw, DrawAreas) else draw
+
+    found.samples = tuple(replace(sample, draw=sample.draw and part(sample.draw)) for sample in found.samples)
 
 
 def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> BoolMask:

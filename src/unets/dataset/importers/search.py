@@ -79,18 +79,20 @@ def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Imp
     if isinstance(source, TableSource):
         return table.read(listing, source, dataset, config_dir)
     found = read(listing, source)
+    named, wanted = ([name.casefold() for name in classes] for classes in (found.classes, dataset.classes))
+    if isinstance(source, PolygonSource) and not source.labels and named != wanted and sorted(named) == sorted(wanted):
+        labels = tuple(found.classes[named.index(name)] for name in wanted)
+        found, named = read(listing, source.model_copy(update={"labels": labels})), wanted
     if sample := listing.plain.get(dataset.submission.sample or ""):
         found.account[sample] = "sample submission"
     if dataset.overlapping and not found.overlapping:  # it looks for pixels of two classes in some masks alone
+        if isinstance(source, PolygonSource) and not source.covering:
+            polygons.uncover(found)
         (first, *_) = found.train.values()
         found.overlapping = len(first.read_layers(True)) == len(found.classes) > 1
-    named, wanted = ([name.casefold() for name in classes] for classes in (found.classes, dataset.classes))
     if len(named) != len(wanted):
         return found
-    if isinstance(source, PolygonSource) and not source.labels and named != wanted and sorted(named) == sorted(wanted):
-        labels = tuple(found.classes[named.index(name)] for name in wanted)
-        found = read(listing, source.model_copy(update={"labels": labels}))
-    elif any(name in named and named.index(name) != wanted.index(name) for name in wanted):
+    if any(name in named and named.index(name) != wanted.index(name) for name in wanted):
         raise InputError(
             f"`classes` of dataset.py must stand in the order of the classes of {input_dir}, {found.classes}. "
             f"Received: {dataset.classes}. Bring them into that order, with names of your own in place of others"
