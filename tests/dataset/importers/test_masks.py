@@ -233,6 +233,7 @@ def test_settings_of_a_training_name_no_classes(drawing: Drawing) -> None:
         ("colors of objects", "colors of objects"),
         ("called by task", "Label Studio calls by its task"),
         ("other proportions", r"000\.png"),
+        ("empty list", r"classes\.txt must not be empty\. Received: 0 bytes"),
     ],
 )
 def test_masks_that_are_none_are_refused(drawing: Drawing, kind: str, words: str) -> None:
@@ -248,10 +249,13 @@ def test_masks_that_are_none_are_refused(drawing: Drawing, kind: str, words: str
             "colors of objects": np.stack([mask * np.uint8(20 * number + 1), mask * np.uint8(9), mask], axis=-1),
             "called by task": white,
             "other proportions": white[::2, :48],
+            "empty list": white,
         }[kind]
         name = f"task-{number}-annotation-7{number}-by-1-tag-cat-0" if kind == "called by task" else f"{number:03}"
         ending = {"negative": "npy", "JPEG": "jpg"}.get(kind, "png")
         drawing.save(f"masks/{name}.{ending}", shown, **({"quality": 60} if kind == "JPEG" else {}))
+    if kind == "empty list":
+        drawing.write("classes.txt", "")
     assert_refused(drawing, words)
 
 

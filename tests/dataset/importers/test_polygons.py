@@ -392,6 +392,7 @@ def test_formats(drawing: Drawing, name: str) -> None:
 @pytest.mark.parametrize("name", get_args(PolygonSource.model_fields["format"].annotation))
 def test_every_format_is_read(drawing: Drawing, name: Any) -> None:
     drawing.add("images/0.png", 0)
+    drawing.write("classes.txt", "")  # which counts where there are annotations
     with pytest.raises(InputError, match="must hold what `source` says"):
         read(list_input(drawing.root), PolygonSource(format=name))
 
@@ -490,6 +491,22 @@ def test_polygons_may_be_said_to_overlap_where_no_classes_do(drawing: Drawing, c
     for sample in found.samples:
         layers = dict(zip(classes, found.read_layers(sample), strict=True))
         assert all(np.array_equal(layers[NAMES[index - 1]] == 1, part) for index, part in drawn[sample.image])
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"classes.txt": "dog\ncat\n"}, ""),
+        ({"a/labels.txt": "dog\ncat\n", "b/labels.txt": "cat\ndog\n"}, ""),  # the first counts
+        ({"classes.txt": ""}, r"classes\.txt must not be empty"),
+    ],
+)
+def test_lists_that_order_the_classes_of_labelme(drawing: Drawing, lists: dict[str, str], words: str) -> None:
+    write_labelme(drawing, draw_all(drawing, "photos"), as_mask=False)
+    for name, text in lists.items():
+        drawing.write(name, text)
+    with pytest.raises(InputError, match=words) if words else nullcontext():
+        assert read(list_input(drawing.root), PolygonSource(format="labelme")).classes == NAMES[::-1]
 
 
 def test_coco_a_file_a_class(drawing: Drawing) -> None:

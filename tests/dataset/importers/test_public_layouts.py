@@ -1,6 +1,7 @@
 """Layouts as public data sets unpack, where they differ from the plain ones."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,7 +55,20 @@ def test_annotations_that_nothing_reads_are_named(drawing: Drawing, path: str, t
         drawing.add(f"images/{number:03}.png", number)
     drawing.write(path, text)
     drawing.write("empty.csv", "")
-    assert_refused(drawing, words)
+    drawing.write("broken.tsv", "")
+    assert_refused(drawing, rf"as Pascal VOC's.* {re.escape(path)} holds [\w ]*{words}")
+
+
+def test_all_csv_are_looked_at_and_a_damaged_one_is_passed_over(drawing: Drawing) -> None:
+    for number in range(4):
+        drawing.add(f"images/{number:03}.png", number)
+        drawing.write(f"table{number}.csv", f"id,weight\n{number},7\n")
+    drawing.write("table9.csv", 'ImageId,shape\n000,"POLYGON Z ((0 0 1, 1 1 1, 1 0 1))"\n')
+    drawing.write("damaged.csv", "id,weight\n" + "7,77777\n" * 500)
+    drawing.pack("all.zip")
+    archive = drawing.root / "all.zip"
+    archive.write_bytes(archive.read_bytes().replace(b"7,77777", b"7,77778", 1))
+    assert_refused(drawing, r"must hold images with masks: .* all\.zip/table9\.csv holds polygons in WKT")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +80,27 @@ def test_images_that_are_there_twice_are_read_once(drawing: Drawing, kept: str, 
         fill(drawing, image, image.replace("Original", "Ground Truth").replace("images", "masks"))
     _, result = import_drawn(drawing)
     assert "8 images are there twice" in list_questions(result)
+
+
+def test_copies_are_found_whatever_names_begin_with(drawing: Drawing) -> None:
+    for number, name in enumerate("az"):
+        for image in (f"{name}.png", f"m/{name}.png"):
+            objects = drawing.add(image, number)
+        drawing.save(f"masks/{name}.png", merge(objects) * np.uint8(255))
+    result = choose(list_input(drawing.root))
+    assert "2 images are there twice" in list_questions(result)
+
+
+def test_a_list_of_test_images_beside_a_table_is_accounted_for(drawing: Drawing) -> None:
+    rows = ["image,mask"]
+    for number in range(6):
+        rows.append(f"a/{number}.png,b/{(number + 5) * 7919 % 9973:05}.png")
+        drawing.save(rows[-1].partition(",")[2], merge(drawing.add(f"a/{number}.png", number)) * np.uint8(255))
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    drawing.write("test.txt", "a/1.png\na/2.png\n")
+    _, result = import_drawn(drawing)
+    assert result.account["test.txt"] == "list of test images"
+    assert "2 images of a list called test have masks, and are taken for training: a/1.png" in list_questions(result)
 
 
 def test_frames_of_one_number_are_no_copies(drawing: Drawing) -> None:

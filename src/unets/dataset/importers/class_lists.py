@@ -27,7 +27,7 @@ CITYSCAPES: dict[Value, str] = {
 }
 
 
-def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]]:
+def find_class_list(listing: Listing, *, may_differ: bool = False) -> tuple[dict[Value, str], tuple[str, ...]]:
     """Reads the names of classes by value or color from the file that lists them, whose name speaks of classes or so.
 
     Names that somebody gave count in place of a file. Returns the names, and the files that say so: several where each
@@ -35,7 +35,7 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
 
     Raises:
         InputError: lists of one name, in several folders, give a value two names, as where `labelme_json_to_dataset`
-            numbers the labels of each image by itself.
+            numbers the labels of each image by itself, and they may not differ; or a list is damaged or empty.
     """
     if listing.class_names:
         return listing.class_names, ()
@@ -46,14 +46,14 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
         if not re.search(_CALLED, path.rpartition("/")[2].lower()):
             continue
-        names = parse_class_list(path, listing.read_text(path))
+        names = parse_class_list(path, listing.read_text(path, may_be_empty=False))
         if names and (not found or names == found):
             found = names
             files.append(path)
         is_copy = bool(files) and path.rpartition("/")[2] == files[0].rpartition("/")[2]
         for value, name in names.items() if is_copy else ():
             known, first = called.setdefault(value, (name, path))
-            if known != name:
+            if known != name and not may_differ:
                 raise InputError(
                     f"a value of a mask must mean one class. Received: {value} is {known!r} in {first}, {name!r} in "
                     f"{path}. Export the masks with one list of classes"

@@ -102,7 +102,8 @@ def find_copies(listing: Listing, paths: Iterable[str], rank: Callable[[str], tu
     pairs: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)  # by the folders in which the two differ
     for names in by_stem.values():
         for pair in combinations(names, 2) if len(names) <= _MOST_COPIES else ():  # more are frames of as many videos
-            pairs[_find_swap(*pair)].append(pair)
+            upper_first = sorted(pair, key=lambda path: (path.count("/"), path))  # one key, whatever names begin with
+            pairs[_find_swap(*upper_first)].append(pair)
     pairs.pop(("", ""), None)  # of one folder
     copies: dict[str, str] = {}
     for several in pairs.values():

@@ -4,7 +4,6 @@ a.jpg
 a.json    {"imagePath": "a.jpg", "shapes": [{"label": "cat", "points": [[1, 2], ...]}]}
 """
 
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,10 @@ def parse(found: Annotations) -> None:
             size_hw = (height, width) if height and width else None
             found.add(image, path, size_hw, [_read_shape(shape, path) for shape in content["shapes"]])
     used = {area.label for areas in found.areas.values() for area in areas}
-    with suppress(InputError):  # lists that contradict each other tell no order
-        names, files = find_class_list(found.listing)
-        if used and used <= set(names.values()):
-            found.labels = tuple(names.values())
-            found.account |= dict.fromkeys(files, "annotation")
+    names, files = find_class_list(found.listing, may_differ=True) if used else ({}, ())
+    if used and used <= set(names.values()):
+        found.labels = tuple(names.values())
+        found.account |= dict.fromkeys(files, "annotation")
 
 
 def _read_shape(shape: dict[str, Any], path: str) -> Area | None:

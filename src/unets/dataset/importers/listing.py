@@ -50,19 +50,17 @@ SEGMENTS = '"segments_info"'
 FOREIGN = {
     SEGMENTS: "COCO panoptic: write PNGs of classes (panopticapi's panoptic2semantic_segmentation.py)",
     '"imgHeight"': "Cityscapes polygons: draw them (cityscapesscripts' createTrainIdLabelImgs)",
-    '"data_row"': "Labelbox, whose masks lie at addresses of its own: download them, or export COCO",
-    '"Labeled Data"': "Labelbox, whose masks lie at addresses of its own: download them, or export COCO",
-    '"label_classes"': "Hasty: export COCO, or masks as PNG",
-    '"slots"': "V7 Darwin: export COCO",
-    '"label_id"': "Datumaro: export COCO, or `Segmentation mask`",
+    '"data_row"': "an export of Labelbox, whose masks lie at addresses of its own: download them, or export COCO",
+    '"Labeled Data"': "an export of Labelbox, whose masks lie at addresses of its own: download them, or export COCO",
+    '"label_classes"': "annotations of Hasty: export COCO, or masks as PNG",
+    '"slots"': "annotations of V7 Darwin: export COCO",
+    '"label_id"': "annotations of Datumaro: export COCO, or `Segmentation mask`",
     '"FeatureCollection"': "GeoJSON: rasterize it (rasterio.features), and write the masks as PNG",
     '"coordinates"': "polygons in json lines: draw them (cv2.fillPoly), and write the masks as PNG",
-    "POLYGON (": "polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG",
-    "POLYGON((": "polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG",
-    "region_shape_attributes": "VIA's csv: export the annotations as json",
+    "region_shape_attributes": "regions as VIA's csv: export the annotations as json",
     "<bndbox>": "boxes of PASCAL VOC, which are no areas: export masks, or COCO polygons",
     '"predicted_iou"': "Segment Anything's masks, which have no classes: write PNGs of classes",
-    "<Vertex ": "Aperio ImageScope: draw its regions (cv2.fillPoly), and write the masks as PNG",
+    "<Vertex ": "outlines of Aperio ImageScope: draw its regions (cv2.fillPoly), and write the masks as PNG",
 }
 
 
@@ -137,12 +135,12 @@ class Listing:
             self._known[key] = read(self.root / path, *args)
         return cast("ResultT", self._known[key])
 
-    def read_text(self, path: str) -> str:
-        """Reads a text file of UTF-8 or UTF-16, which may be empty; bytes that are neither become `?`.
+    def read_text(self, path: str, *, may_be_empty: bool = True) -> str:
+        """Reads a text file of UTF-8 or UTF-16; bytes that are neither become `?`.
 
-        Raises InputError where it is damaged.
+        Raises InputError where it is damaged, or empty though it must not be.
         """
-        content = read_bytes(self.root / path, may_be_empty=True)
+        content = read_bytes(self.root / path, may_be_empty=may_be_empty)
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return content.decode(encoding, errors="replace")
 

@@ -41,7 +41,7 @@ from unets.dataset.importers.names import (
     sort_naturally,
     spread,
 )
-from unets.dataset.importers.table import find_test_images
+from unets.dataset.importers.table import ask_trained, find_test_images
 from unets.errors import InputError
 
 Files = dict[str, list[str]]  # of masks, by the path of their image
@@ -202,11 +202,7 @@ class _Reading(Import):
                     f"each image must have a name of its own, whatever its ending. Received: {other} and {path}; "
                     "rename or remove one of them"
                 )
-        if trained := [path for path in train if path in listed]:
-            text = (
-                f"{len(trained)} images of a list called test have masks, and are taken for training: {trained[0]}, ..."
-            )
-            self.ask("source.test_images", text, "patterns of these images")
+        ask_trained(self, [path for path in train if path in listed])
         tested = set(test)
         alone = self.alone = [path for path in free if path not in tested]
         shapes = {self.images[path] for path in train}

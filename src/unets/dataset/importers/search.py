@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -194,9 +195,12 @@ def _explain_refusal(listing: Listing, errors: dict[str, InputError]) -> str:
         return str(next(iter(errors.values())))
     if errors:
         return "no importer can read `--input`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
-    ends = (".json", ".jsonl", ".ndjson", ".geojson", ".xml", ".csv")
-    texts = [listing.read_text(path) for end in ends for path in spread(listing.select(end), 2)]
-    hints = [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
+    hints = [
+        f"{path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
+        for path, table in listing.tables.items()
+        if any("POLYGON" in cell[:20] for cell in table.head(20).to_numpy().ravel())
+    ]
+    hints += [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
     hints += [
         f"{path} has the columns {', '.join(table.columns)[:80]}: none holds run lengths, or masks, of images here"
         for path, table in listing.tables.items()
@@ -211,10 +215,10 @@ def _explain_refusal(listing: Listing, errors: dict[str, InputError]) -> str:
             hints.append(f"{path} has an opacity: if that is a mask, write it as PNG (`array[..., 3]`)")
         if is_called(path, MASK_WORDS) and look_at(listing, [path]).is_array:
             hints.append(f"{path} holds fractions, or channels: write masks as PNG, a whole number a class")
-    hints += dict.fromkeys(hint for mark, hint in FOREIGN.items() if any(mark in text for text in texts))
+    hints += [f"{path} holds {hint}" for hint, path in _find_foreign(listing).items()]
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
-        "`--input` must hold images with masks: mask files, a csv of run lengths, or annotations "
+        "`--input` must hold images with masks: mask files, as Pascal VOC's, a csv of run lengths, or annotations "
         f"({', '.join(get_args(PolygonSource.model_fields['format'].annotation))}). "
         f"Received: {_describe(listing)}, without masks that are known."
         + (
@@ -222,6 +226,20 @@ def _explain_refusal(listing: Listing, errors: dict[str, InputError]) -> str:
             or " A table samples.csv (id,split,image,mask) can say what belongs together."
         )
     )
+
+
+def _find_foreign(listing: Listing) -> dict[str, str]:
+    """Finds what annotation files hold that nothing here reads, `FOREIGN`, and the first file of each."""
+    found = dict[str, str]()
+    few = [
+        path for end in (".json", ".jsonl", ".ndjson", ".geojson", ".xml") for path in spread(listing.select(end), 2)
+    ]
+    for path in (*few, *listing.select(".csv")):
+        with suppress(InputError):  # damaged, or too large
+            text = listing.read_text(path)
+            for hint in (hint for mark, hint in FOREIGN.items() if mark in text):
+                found.setdefault(hint, path)
+    return found
 
 
 def _describe(listing: Listing) -> str:

@@ -78,6 +78,13 @@ def find_test_images(found: Import, images: Sequence[str]) -> set[str]:
     return named
 
 
+def ask_trained(found: Import, trained: Sequence[str]) -> None:
+    """Asks about training images that a list called `test` names."""
+    if trained:
+        text = f"{len(trained)} images of a list called test have masks, and are taken for training: {trained[0]}, ..."
+        found.ask("source.test_images", text, "patterns of these images")
+
+
 def join_parts(found: Import, path: str, find: Callable[[str], set[str | None]]) -> str:
     """Joins the path of a table by `|` with those of the same columns that name other images, as those of other splits.
 
@@ -181,7 +188,8 @@ def read(
     if is_by_hand:
         return assemble(found, samples, has_groups=True)
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
-    listed = find_test_images(found, rest)
+    listed = find_test_images(found, [*rest, *masks_of])
+    ask_trained(found, [image for image in masks_of if image in listed])
     further = [p for p in rest if (p in listed or _is_test({}, p)) and not is_called(p, MASK_WORDS)]
     folders, tested = {image.rpartition("/")[0] for image in rows}, {*test, *further}
     if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in tested]:
