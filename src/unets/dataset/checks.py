@@ -230,9 +230,14 @@ def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Ite
     sets = [twins for twins in by_digest.values() if len(twins) > 1]
     num_across = sum(len({group_of[twin.id] for twin in twins}) > 1 for twins in sets)
     if sets:
-        named = [list_some([f"{twin.split}/{twin.id}" for twin in twins], " = ", _MAX_TWINS) for twins in sets]
+        named = [_name_twins(twins) for twins in sets]
         across = f"{num_across} of them across groups, which leak between folds or into training"
         yield f"{len(sets)} sets of byte-identical images, {across}: {list_some(named, count=_MAX_NAMED)}"
+
+
+def _name_twins(twins: Sequence[CheckedImage]) -> str:
+    more = [f"{len(twins) - _MAX_TWINS} more"] if len(twins) > _MAX_TWINS else []
+    return " = ".join([*(f"{twin.split}/{twin.id}" for twin in twins[:_MAX_TWINS]), *more])
 
 
 def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:

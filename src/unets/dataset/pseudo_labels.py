@@ -30,7 +30,7 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
         InputError: there are none, they are damaged or of other folds, or a label is of an image that may not train:
             unknown, or of a training image's group.
     """
-    path, remedy = project.pseudo_labels_path(name, fold), name_command(name, fold, force=True)
+    path, remedy = project.pseudo_labels_path(name, fold), name_labels_command(name, fold, force=True)
     sha256 = hash_pseudo_labels(project, name, fold)
     types = {"file_sha256": str, "folds_hash": str, "num_images": int, "confidence": float}
     record = read_json(project.pseudo_labels_record_path(name, fold), remedy=f"Run {remedy}", **types)
@@ -65,7 +65,7 @@ def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
     """
     path = project.pseudo_labels_path(name, fold)
     if not (path.is_file() and project.pseudo_labels_record_path(name, fold).is_file()):
-        raise InputError(f"{path} must exist, whole. Received: no such labels. Run {name_command(name, fold)}")
+        raise InputError(f"{path} must exist, whole. Received: no such labels. Run {name_labels_command(name, fold)}")
     return hash_file(path)
 
 
@@ -89,6 +89,6 @@ def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
     return kept
 
 
-def name_command(name: str, fold: int, *, force: bool = False) -> str:
+def name_labels_command(name: str, fold: int, *, force: bool = False) -> str:
     """Returns the command that makes a fold's labels, and with `force` does away with those there."""
     return f"`unets pseudo-labels --name {name} --fold {fold}{' --force' if force else ''}`"

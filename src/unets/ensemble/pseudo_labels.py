@@ -16,7 +16,7 @@ from unets.config import DatasetConfig, ExperimentConfig, check_name
 from unets.data.io import encode_png
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.manifest import Manifest
-from unets.dataset.pseudo_labels import list_candidates, name_command
+from unets.dataset.pseudo_labels import list_candidates, name_labels_command
 from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
@@ -94,7 +94,7 @@ def make_pseudo_labels(
                 images=[sample.image_hash for sample in samples],
                 dataset=dataset.model_dump(mode="json", include=_DECISIVE),
             )
-            command = name_command(name, fold, force=True)
+            command = name_labels_command(name, fold, force=True)
             if _is_made(path, record_path, command, identity, confidence):
                 logger.info("%s: labels are there", what)
             else:

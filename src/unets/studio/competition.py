@@ -26,7 +26,7 @@ def write_competition(out: Path, num_train_cars: int, num_test_cars: int, seed: 
     """Renders the competition into a folder; a second call goes on where the first was interrupted.
 
     Of each car there are 16 images; masks of those to train on come with them, the others go to `truth/`. Equal
-    settings give equal bytes, whatever the number of worker processes (None: one a core). Raises InputError where `out`
+    settings give equal bytes, whatever the number of worker processes. Raises InputError where `out`
     holds something else than what was begun with the same settings.
     """
     settings = {
