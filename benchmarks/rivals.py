@@ -46,8 +46,8 @@ Written by `benchmarks/rivals.py`; nothing here is typed. Both sides have Effici
 same training images and the same CPU seconds on one core, all of the process counted; the other side is
 `benchmarks/torch_rival.py`. Scores are means over test images at full size; differences are paired, with a 95 %
 interval over groups, or over images where there are few groups. A row is of one seed. `rule_6` is what
-`unets new FOLDER --name NAME --minutes 6` proposed at the row's commit; what the other variants are: the log of
-[29](../log/2026-11-29.md) and [30 November](../log/2026-11-30.md)."""
+`unets new FOLDER --name NAME --minutes 6` proposed at the row's commit. Rows of earlier rules and other variants: the
+log of [29](../log/2026-11-29.md) and [30 November](../log/2026-11-30.md)."""
 ROOT = Path(__file__).resolve().parent.parent
 PEER, RULE = "peer", "rule"
 _FEWEST_GROUPS = 10  # fewer: neighboring images stay together instead

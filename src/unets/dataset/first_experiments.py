@@ -35,7 +35,7 @@ _SLACK = 1.25  # an image that exceeds the budget of pixels by less stays as it 
 _LEAST_PX, _CPU_PX, _GPU_PX = 288 * 384, 640 * 960, 1024 * 1024
 _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
 # Images to be seen before larger ones are worth it, or passes over few images: persons at 384 x 288, 1,464 seen,
-# had Dice 0.934, at 640 x 480, 760 seen, 0.917 (docs/results/rivals.md, full384 and whole_6).
+# had Dice 0.934, at 640 x 480, 760 seen, 0.917 (docs/log/2026-11-29.md, full384 and whole_6).
 _CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 1500, 20_000, 40
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
