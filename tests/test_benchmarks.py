@@ -1,4 +1,4 @@
-"""The script for a card runs whole, a part that fails costs itself alone; what benchmarks and notebooks import is there."""
+"""The script for a card runs whole, a part that fails costs itself alone; what else is imported is there."""
 
 import argparse
 import ast
