@@ -101,8 +101,8 @@ def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> 
     seen = replace(manifest, train=tuple(sample for sample in manifest.train if parts[sample.id] != 2))
     experiment = ExperimentConfig.model_validate_json(_plan_path(args).read_text())
     name = f"ours_{args.tag}_{args.minutes:g}_{args.seed}"
-    folds = {sample.id: parts[sample.id] for sample in seen.train}
-    train_experiment(project, seen, name, experiment, folds=folds, folds_hash="rivals", use_folds=[0])
+    fold_of = {sample.id: parts[sample.id] for sample in seen.train}
+    train_experiment(project, seen, name, experiment, fold_of=fold_of, folds_hash="rivals", folds=[0])
     seconds = time.process_time()
     run_dir = project.run_dir(name, 0)
     model = load_model(run_dir)

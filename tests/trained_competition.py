@@ -155,7 +155,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
     project = write_competition(root, configs=configs, num_groups=4, kaggle="tiny-masks")
     dataset = load_dataset(project.configs_dir)
     manifest = read_manifest(project, dataset)
-    folds = write_folds(project, manifest)
+    fold_of = write_folds(project, manifest)
     for name, experiment in EXPERIMENTS.items():
         for fold in (0, 1):
             keras.utils.set_random_seed(fold + 10 * len(name))
@@ -167,7 +167,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
                     variable.assign(rng.normal(0, 0.3, variable.shape))
             run_dir = write_run(project, name, fold, experiment, dataset, weights=net, best_dice=0.5)
             (run_dir / "last").mkdir()  # what only a training that goes on needs
-        predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
+        predict_experiments(project, manifest, {name: experiment}, fold_of=fold_of, folds={name: (0, 1)})
     fit_ensemble(project, dataset, config)
     write_submission(project, dataset, "ours")
     return project

@@ -47,7 +47,7 @@ class Scene:
     ensemble: Ensemble
 
     def make(self, **options: Any) -> None:
-        arguments: dict[str, Any] = {"use_folds": [0, 1], "confidence": 0.9} | options
+        arguments: dict[str, Any] = {"folds": [0, 1], "confidence": 0.9} | options
         experiments = {member.experiment: EXPERIMENT for member in self.ensemble.members}
         make_pseudo_labels(self.project, self.manifest, "round1", self.ensemble, experiments, **arguments)
 
@@ -150,7 +150,7 @@ def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scen
     # 245 of 255 is 0.961: below the cut of fold 0, above that of fold 1
     scene = relabel(relabel(constant, 0, Recipe(weights=(3, 1), threshold=0.97)), 1, Recipe(weights=(3, 1)))
     scene = replace(scene, ensemble=scene.ensemble.model_copy(update={"threshold": 0.96}))
-    scene.make(use_folds=[0], confidence=0)
+    scene.make(folds=[0], confidence=0)
     assert not any(mask_hw.any() for mask_hw in scene.read(0).values())
 
 
@@ -163,24 +163,24 @@ def test_confident_images_alone_are_kept(constant: Scene) -> None:
 
 
 def test_labels_of_another_origin_are_kept_until_asked_for_by_force(constant: Scene) -> None:
-    constant.make(use_folds=[0])
+    constant.make(folds=[0])
     before = constant.list_files()
     wanted = r"must be made of this ensemble.*replace them: `unets pseudo-labels --name round1 --fold 0 --force`"
     reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
     fewer = replace(constant, manifest=replace(constant.manifest, test=constant.manifest.test[1:]))
     for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):
         with pytest.raises(InputError, match=wanted):
-            changed.make(use_folds=[0], confidence=confidence)
+            changed.make(folds=[0], confidence=confidence)
     assert constant.list_files() == before
-    fewer.make(use_folds=[0], force=True)
+    fewer.make(folds=[0], force=True)
     assert len(constant.read(0)) == 7
 
 
 @pytest.mark.parametrize("stop_at", ["a shard", "the rows", "the record", "the maps' end"])
 def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
-    constant.make(use_folds=[0])
+    constant.make(folds=[0])
     expected = constant.list_files()
-    constant.make(use_folds=[0], force=True)
+    constant.make(folds=[0], force=True)
     assert constant.list_files() == expected
     names = {
         "a shard": (maps, "write_shard", 2),
@@ -200,11 +200,11 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(module, name, stop)
         with pytest.raises(KeyboardInterrupt):
-            constant.make(use_folds=[0], force=True)
+            constant.make(folds=[0], force=True)
     if stop_at != "the maps' end":
         with pytest.raises(InputError, match="must exist, whole"):
             constant.read(0)
-    constant.make(use_folds=[0])
+    constant.make(folds=[0])
     assert constant.list_files() == expected
     assert len(constant.read(0)) == 8
 
@@ -225,4 +225,4 @@ def test_the_command_with_nets(scene: Scene) -> None:
 def test_classes_that_overlap_are_refused_before_anything_is_predicted(scene: Scene) -> None:
     dataset = scene.manifest.dataset.model_copy(update={"overlapping": True})
     with pytest.raises(InputError, match="must be of classes that share no pixel"):
-        replace(scene, manifest=replace(scene.manifest, dataset=dataset)).make(use_folds=[0])
+        replace(scene, manifest=replace(scene.manifest, dataset=dataset)).make(folds=[0])

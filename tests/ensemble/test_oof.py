@@ -29,7 +29,7 @@ def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
     with project.oof_scores_path("a").open() as file:
         rows = list(csv.reader(file))
     manifest = read_manifest(project, dataset)
-    folds = read_folds(project.folds_path, manifest)
+    fold_of = read_folds(project.folds_path, manifest)
     assert rows[0] == ["id", "group", "fold", "dice", "dice_no_tta"]
     for sample, row, score in zip(manifest.train, rows[1:], scores, strict=True):
         expected = []
@@ -38,7 +38,7 @@ def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
             mask = to_masks(enlarge_map(from_u8(probs_u8_hwc), (64, 96)), 0.5)
             expected.append(dice(read_mask(sample), mask))
         assert score.tolist() == expected
-        assert row == [sample.id, sample.group, str(folds[sample.id]), *(f"{score:.6f}" for score in expected)]
+        assert row == [sample.id, sample.group, str(fold_of[sample.id]), *(f"{score:.6f}" for score in expected)]
     assert scores[:, 0].mean() > scores[:, 1].mean() > 0.9
 
 

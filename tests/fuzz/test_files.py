@@ -120,8 +120,8 @@ def check_valid(path: Path) -> None:
 
 
 def check_folds(path: Path) -> None:
-    folds = read_folds(path, MANIFEST)
-    assert folds.keys() == {sample.id for sample in TRAIN} and set(folds.values()) == {0, 1}
+    fold_of = read_folds(path, MANIFEST)
+    assert fold_of.keys() == {sample.id for sample in TRAIN} and set(fold_of.values()) == {0, 1}
 
 
 ROWS = f"img,rle_mask\na.jpg,{RLE}\nb.jpg,{RLE}\nc.jpg,{RLE}\n".encode()

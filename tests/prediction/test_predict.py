@@ -34,7 +34,7 @@ class Scene:
 
     project: Project
     manifest: Manifest
-    folds: dict[str, int]
+    fold_of: dict[str, int]
 
     def plant(
         self, *folds: int, prob: float | None = None, name: str = "unet_a", experiment: ExperimentConfig = TINY
@@ -49,11 +49,11 @@ class Scene:
             write_run(self.project, name, fold, experiment, self.manifest.dataset, weights=net)
 
     def predict(
-        self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any
+        self, *, folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any
     ) -> None:
         experiment = TINY.model_copy(update={"prediction": TINY.prediction.model_copy(update=fields)})
         predict_experiments(
-            self.project, self.manifest, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, force=force
+            self.project, self.manifest, {name: experiment}, fold_of=self.fold_of, folds={name: folds}, force=force
         )
 
     def read_values(self, kind: str, name: str = "unet_a") -> dict[str, set[int]]:
@@ -74,7 +74,7 @@ class Scene:
 def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
     project = write_competition(tmp_path_factory.mktemp("predict"))
     manifest = read_manifest(project, load_dataset(project.configs_dir))
-    return Scene(project=project, manifest=manifest, folds=write_folds(project, manifest))
+    return Scene(project=project, manifest=manifest, fold_of=write_folds(project, manifest))
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def constant(scene: Scene) -> Scene:
 def test_scales_are_averaged_and_part_of_what_made_the_maps(constant: Scene) -> None:
     constant.predict(tta=("identity",), scales=(1.0, 0.5, 1.5))
     for kind in ("oof", "oof_no_tta"):
-        assert constant.read_values(kind) == {id_: {(51, 153)[fold]} for id_, fold in constant.folds.items()}
+        assert constant.read_values(kind) == {id_: {(51, 153)[fold]} for id_, fold in constant.fold_of.items()}
     assert set.union(*constant.read_values("test").values()) == {102}
     with pytest.raises(InputError, match="--force"):
         constant.predict(tta=("identity",))
@@ -105,7 +105,7 @@ def test_scales_are_averaged_and_part_of_what_made_the_maps(constant: Scene) -> 
 def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene) -> None:
     constant.predict()
     # 255 * 0.2 = 51, 255 * 0.6 = 153; their mean, 255 * 0.4 = 102.
-    expected = {id_: {51} if fold == 0 else {153} for id_, fold in constant.folds.items()}
+    expected = {id_: {51} if fold == 0 else {153} for id_, fold in constant.fold_of.items()}
     assert constant.read_values("oof") == expected
     assert constant.read_values("oof_no_tta") == expected
     assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
@@ -116,7 +116,7 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
 ) -> None:
     """The real thing, without machines: runs are sent away whole, and one is sent twice, as when a worker is lost."""
     scene.plant(0)
-    scene.predict(use_folds=[0], shard_size=4)
+    scene.predict(folds=[0], shard_size=4)
     made = scene.read_shards("unet_a")
     damaged, *missing = sorted(scene.project.maps_dir("unet_a", "test").glob("*.zip"))
     flip_bit(damaged, 60)
@@ -132,7 +132,7 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
 
     monkeypatch.setattr(pipeline, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
     monkeypatch.setattr(pipeline, "run_tasks", run_there)
-    scene.predict(use_folds=[0], shard_size=4)
+    scene.predict(folds=[0], shard_size=4)
     assert scene.read_shards("unet_a") == made
     # 12 photos of the fold, 8 test photos: 3 and 2 shards, for 2 GPUs with four runs each
     assert [len(run) for run in sent] == [1] * 5
@@ -151,11 +151,11 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
         )
         for name, update in fields.items()
     }
-    use_folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
-    predict_all = partial(predict_experiments, scene.project, scene.manifest, folds=scene.folds)
+    folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
+    predict_all = partial(predict_experiments, scene.project, scene.manifest, fold_of=scene.fold_of)
     for name, experiment in experiments.items():
-        scene.plant(*use_folds[name], name=name, experiment=experiment)
-        predict_all({name: experiment}, use_folds=use_folds)
+        scene.plant(*folds[name], name=name, experiment=experiment)
+        predict_all({name: experiment}, folds=folds)
     alone = scene.read_shards(*experiments)
     for path in alone:
         path.unlink()
@@ -166,17 +166,17 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
         return read_image(sample, size_hw)
 
     monkeypatch.setattr(pipeline, "read_image", count)
-    predict_all(experiments, use_folds=use_folds)
+    predict_all(experiments, folds=folds)
     assert scene.read_shards(*experiments) == alone
     test_ids = {sample.id for sample in scene.manifest.test}
-    once = {(id_, SIZE_HW): 1 for id_ in (*scene.folds, *test_ids)}
-    once |= {(id_, (48, 64)): 1 for id_ in (*(id_ for id_, fold in scene.folds.items() if fold == 0), *test_ids)}
+    once = {(id_, SIZE_HW): 1 for id_ in (*scene.fold_of, *test_ids)}
+    once |= {(id_, (48, 64)): 1 for id_ in (*(id_ for id_, fold in scene.fold_of.items() if fold == 0), *test_ids)}
     assert read == once
     # A shard that one of them lacks is made for it alone, of photos read again.
     read.clear()
     gone = scene.project.maps_dir("unet_b", "test") / "00001.zip"
     gone.unlink()
-    predict_all(experiments, use_folds=use_folds)
+    predict_all(experiments, folds=folds)
     assert scene.read_shards(*experiments) == alone
     assert read == {(sample.id, SIZE_HW): 1 for sample in scene.manifest.test[5:]}
 
@@ -207,7 +207,7 @@ def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> 
     constant.predict()
     before = constant.list_shards()
     with pytest.raises(InputError, match=r"`unets predict --exp unet_a --fold 1 --force` replaces them"):
-        constant.predict(use_folds=[1])  # test maps of one fold in place of those of two
+        constant.predict(folds=[1])  # test maps of one fold in place of those of two
     for fields in ({"tta": ("identity",)}, {"tile_hw": (32, 32)}):
         with pytest.raises(InputError, match=r"`unets predict --exp unet_a --fold 0,1 --force` replaces them"):
             constant.predict(**fields)
@@ -217,7 +217,7 @@ def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> 
     assert constant.list_shards() == before
     constant.predict(force=True)
     # 255 * 0.8 = 204, with 51 of the other fold 127.5, rounded to even
-    assert constant.read_values("oof") == {id_: {204} if fold else {51} for id_, fold in constant.folds.items()}
+    assert constant.read_values("oof") == {id_: {204} if fold else {51} for id_, fold in constant.fold_of.items()}
     assert constant.read_values("test") == {sample.id: {128} for sample in constant.manifest.test}
     kept = constant.project.maps_dir("unet_a", "oof") / "fold0" / "00000.zip"
     assert constant.list_shards()[kept] == before[kept], "made by the same net"
@@ -290,7 +290,7 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
 
 def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
     """Fold 0 first, as one does to see whether it works, and all of them later."""
-    constant.predict(use_folds=[0])
+    constant.predict(folds=[0])
     first = {path: made for path, made in constant.list_shards().items() if path.parent.name == "fold0"}
     assert len(first) == 6
     constant.predict()

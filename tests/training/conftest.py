@@ -41,13 +41,13 @@ class Scene:
 
     project: Project
     manifest: Manifest
-    folds: Mapping[str, int]
+    fold_of: Mapping[str, int]
     folds_hash: str
     reader: PairReader
 
     def open_fold(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> Fold:
-        fields = {"manifest": self.manifest, "number": 0, "folds": self.folds, "folds_hash": self.folds_hash} | changes
-        return Fold(run_dir=run_dir, experiment=experiment, **fields)
+        of_scene = {"manifest": self.manifest, "fold_of": self.fold_of, "folds_hash": self.folds_hash}
+        return Fold(run_dir=run_dir, experiment=experiment, **(of_scene | {"number": 0} | changes))
 
     def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
         keras.utils.clear_session()
@@ -71,7 +71,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[
     return Scene(
         project=project,
         manifest=manifest,
-        folds=write_folds(project, manifest),
+        fold_of=write_folds(project, manifest),
         folds_hash=hash_file(project.folds_path),
         reader=open_reader(manifest.train, dataset, SIZE_HW, "ram", project.cache_dir),
     )

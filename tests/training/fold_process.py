@@ -70,7 +70,7 @@ def run(root: Path, job: dict[str, Any]) -> None:
         manifest=manifest,
         experiment=build_experiment(job["training"]),
         number=0,
-        folds=read_folds(project.folds_path, manifest),
+        fold_of=read_folds(project.folds_path, manifest),
         folds_hash=hash_file(project.folds_path),
     )
     train_fold(fold, reader, micro_batch=2, workers=2, save_seconds=0.0)

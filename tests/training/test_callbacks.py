@@ -57,7 +57,7 @@ def fold(tmp_path: Path) -> Fold:
         manifest=Manifest(dataset=DatasetConfig(), train=samples, test=()),
         experiment=ExperimentConfig(training=TrainingConfig(epochs=9, patience=2)),
         number=0,
-        folds={},
+        fold_of={},
         folds_hash="",
     )
 

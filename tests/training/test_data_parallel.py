@@ -62,7 +62,7 @@ def train(folder: Path, case: str, *, in_parallel: bool, micro_batch: int | None
             training=TrainingConfig(**given),
         ),
         number=0,
-        folds={sample.id: int(i >= NUM_VALID) for i, sample in enumerate(samples)},
+        fold_of={sample.id: int(i >= NUM_VALID) for i, sample in enumerate(samples)},
         folds_hash="of none",
     )
     # Of one worker Keras reads nothing ahead.

@@ -163,14 +163,14 @@ def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
 def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tmp_path: Path) -> None:
     project = replace(scene.project, models_dir=tmp_path)
     experiment = change("training", epochs=1, warmup=0)
-    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash}
-    train_experiment(project, scene.manifest, "unet_b", experiment, use_folds=[0, 1], **arguments)
+    arguments: dict[str, Any] = {"fold_of": scene.fold_of, "folds_hash": scene.folds_hash}
+    train_experiment(project, scene.manifest, "unet_b", experiment, folds=[0, 1], **arguments)
     scored = [read_weights(project.run_dir("unet_b", fold) / "net.weights.h5") for fold in (0, 1)]
     assert any((values != scored[1][name]).any() for name, values in scored[0].items())
     # A fold of another config is refused before any other is trained.
     shutil.rmtree(project.run_dir("unet_b", 0))
     with pytest.raises(InputError, match="--fold 1"):
-        train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, use_folds=[0, 1], **arguments)
+        train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, folds=[0, 1], **arguments)
     assert not project.run_dir("unet_b", 0).exists()
 
 

@@ -79,8 +79,8 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 ) -> None:
     project = make_competition(num_groups=4, num_views=2, image_format="png")
     manifest = read_manifest(project, load_dataset(project.configs_dir))
-    folds = write_folds(project, manifest)
-    arguments: dict[str, Any] = {"folds": folds, "folds_hash": hash_file(project.folds_path)}
+    fold_of = write_folds(project, manifest)
+    arguments: dict[str, Any] = {"fold_of": fold_of, "folds_hash": hash_file(project.folds_path)}
     experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
     fed: list[tuple[Batches, Batches]] = []
 
@@ -93,15 +93,15 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     write_labels(project, LABELS)
     # Fold 1 has none: that is found before fold 0 is trained.
     with pytest.raises(InputError, match=r"`unets pseudo-labels --name round1 --fold 1`"):
-        train_experiment(project, manifest, "unet_a", experiment, use_folds=[0, 1], **arguments)
+        train_experiment(project, manifest, "unet_a", experiment, folds=[0, 1], **arguments)
     assert not project.run_dir("unet_a", 0).exists() and not fed
 
     run_dir = project.run_dir("unet_a", 0)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
         patch.setattr(Fold, "write_scores", stop)  # the state of the only epoch is saved
-        train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
+        train_experiment(project, manifest, "unet_a", experiment, folds=[0], **arguments)
     train, valid = fed[-1]
-    held_out = {index for index, sample in enumerate(manifest.train) if folds[sample.id] == 0}
+    held_out = {index for index, sample in enumerate(manifest.train) if fold_of[sample.id] == 0}
     assert set(valid.indices.tolist()) == held_out and len(held_out) == 4
     assert set(train.indices.tolist()) == set(range(8)) - held_out | {8, 9}
     check_labels(train, manifest)
@@ -109,10 +109,10 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     # Other labels are refused, and the same ones go on.
     path = write_labels(project, LABELS | {"test001_02": [0]})
     with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`unets clean --exp unet_a"):
-        train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
+        train_experiment(project, manifest, "unet_a", experiment, folds=[0], **arguments)
     assert not (run_dir / "history.csv").exists()
     path = write_labels(project, LABELS)
-    train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
+    train_experiment(project, manifest, "unet_a", experiment, folds=[0], **arguments)
     metrics = read_metrics(run_dir)
     assert metrics["is_finished"] and metrics["sources"] == {"pseudo_labels": hash_file(path)}
     assert metrics["images"] == 6  # 4 of the other fold and 2 with labels

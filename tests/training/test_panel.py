@@ -59,7 +59,7 @@ class Scene:
             manifest=Manifest(dataset=dataset, train=train, test=()),
             experiment=ExperimentConfig(training=TrainingConfig(epochs=8)),
             number=0,
-            folds={},
+            fold_of={},
             folds_hash="",
         )
         batches = Batches(self, list(range(len(ids))) if indices is None else indices, batch_size=batch_size)

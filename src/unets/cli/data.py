@@ -65,6 +65,6 @@ def split(stage: Stage) -> None:
     """Splits the groups (cars) into folds, once, in models/COMPETITION/folds.csv."""
     from unets.dataset.folds import write_folds
 
-    folds = write_folds(stage.project, stage.manifest)
-    sizes = [list(folds.values()).count(fold) for fold in range(stage.dataset.num_folds)]
+    fold_of = write_folds(stage.project, stage.manifest)
+    sizes = [list(fold_of.values()).count(fold) for fold in range(stage.dataset.num_folds)]
     stage.finish(f"{stage.project.folds_path}: images a fold {sizes}", "train")

@@ -75,7 +75,7 @@ class Stage:
         return read_manifest(self.project, self.dataset)
 
     @cached_property
-    def folds(self) -> dict[str, int]:
+    def fold_of(self) -> dict[str, int]:
         """The fold of each training id."""
         from unets.dataset.folds import read_folds
 

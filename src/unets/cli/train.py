@@ -75,7 +75,7 @@ def train(
 
     is_child = workers.follow_parent()
     trackers = build_trackers(track)
-    project, folds = stage.project, stage.folds
+    project, fold_of = stage.project, stage.fold_of
     experiments, folds_of = stage.experiments_to_train
     generations = order_experiments(experiments)
     tasks_of = [
@@ -103,9 +103,9 @@ def train(
             stage.manifest,
             name,
             experiment,
-            folds=folds,
+            fold_of=fold_of,
             folds_hash=hash_file(project.folds_path),
-            use_folds=folds_of[name],
+            folds=folds_of[name],
             micro_batch=micro_batch,
             in_parallel=data_parallel,
             is_cache_shared=is_child,
@@ -126,13 +126,13 @@ def predict(stage: Stage, force: bool = False) -> None:
     from unets.ensemble.oof import score_oof
 
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
-    manifest, folds = stage.manifest, stage.folds
+    manifest, fold_of = stage.manifest, stage.fold_of
     cli.load_backend()
     from unets.prediction.pipeline import predict_experiments
 
-    predict_experiments(project, manifest, stage.experiments, folds=folds, use_folds=folds_of, force=force)
-    for name, use_folds in folds_of.items():
-        scores = score_oof(project, dataset, name, folds=use_folds)
+    predict_experiments(project, manifest, stage.experiments, fold_of=fold_of, folds=folds_of, force=force)
+    for name, folds in folds_of.items():
+        scores = score_oof(project, dataset, name, folds=folds)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
     stage.finish(f"{project.models_dir}: probability maps of {', '.join(folds_of)}", "ensemble")
 
@@ -155,7 +155,7 @@ def pseudo_labels(stage: Stage, name: str, confidence: float = 0.9, force: bool 
         name,
         ensemble,
         stage.experiments,
-        use_folds=stage.common_folds,
+        folds=stage.common_folds,
         confidence=confidence,
         force=force,
     )

@@ -50,13 +50,13 @@ def split_groups(
         )
     if len(groups) < num_folds:
         raise InputError(f"`num_folds` must be at most the number of groups, {len(groups)}. Received: {num_folds}")
-    by_area, folds = sorted(groups, key=lambda group: (groups[group], group)), dict[str, int]()
+    by_area, fold_of = sorted(groups, key=lambda group: (groups[group], group)), dict[str, int]()
     if sizes is None or len(set(sizes.values())) == 1:
         rng = np.random.default_rng(seed)
         for start in range(0, len(by_area), num_folds):
-            block = by_area[start : start + num_folds]
-            folds |= dict(zip(block, rng.permutation(num_folds).tolist(), strict=False))  # the last block may be short
-        return _number_folds(groups, folds, num_folds, sizes or dict.fromkeys(groups, 1))
+            block = by_area[start : start + num_folds]  # the last one may be short
+            fold_of |= dict(zip(block, rng.permutation(num_folds).tolist(), strict=False))
+        return _number_folds(groups, fold_of, num_folds, sizes or dict.fromkeys(groups, 1))
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
     group_of = [group for group in by_area for _ in range(sizes[group])]
@@ -64,28 +64,28 @@ def split_groups(
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # fewer of a stratum than folds
         splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
         for fold, (_, inside) in enumerate(splitter.split(group_of, strata, group_of)):
-            folds |= dict.fromkeys((group_of[index] for index in inside), fold)
-    return _number_folds(groups, folds, num_folds, sizes)
+            fold_of |= dict.fromkeys((group_of[index] for index in inside), fold)
+    return _number_folds(groups, fold_of, num_folds, sizes)
 
 
 def _number_folds(
-    groups: Mapping[str, float], folds: Mapping[str, int], num_folds: int, sizes: Mapping[str, int]
+    groups: Mapping[str, float], fold_of: Mapping[str, int], num_folds: int, sizes: Mapping[str, int]
 ) -> dict[str, int]:
     """Numbers folds again, as fold 0 may be the only one that is trained.
 
     Folds without an object come last, and so does one of more than half of the images; where a single fold has objects,
     it does, so that the others train on them.
     """
-    with_objects = {folds[group] for group, area in groups.items() if area > 0}
+    with_objects = {fold_of[group] for group, area in groups.items() if area > 0}
     counts = Counter[int]()
-    for group, fold in folds.items():
+    for group, fold in fold_of.items():
         counts[fold] += sizes[group]
 
     def is_poor(fold: int) -> bool:
         return (fold in with_objects) == (len(with_objects) == 1) or 2 * counts[fold] > counts.total()
 
     order = sorted(range(num_folds), key=is_poor)
-    return {group: order.index(fold) for group, fold in folds.items()}
+    return {group: order.index(fold) for group, fold in fold_of.items()}
 
 
 def measure_masks(project: Project, manifest: Manifest) -> dict[str, MaskFacts]:
@@ -115,8 +115,8 @@ def write_folds(project: Project, manifest: Manifest) -> dict[str, int]:
         shares_of[sample.group].append(facts[sample.id].share)
     areas = {group: fmean(own) for group, own in shares_of.items()}
     sizes = {group: len(own) for group, own in shares_of.items()}
-    folds = split_groups(areas, dataset.num_folds, _SEED, sizes=sizes)
-    members = [[group for group in areas if folds[group] == fold] for fold in range(dataset.num_folds)]
+    fold_of = split_groups(areas, dataset.num_folds, _SEED, sizes=sizes)
+    members = [[group for group in areas if fold_of[group] == fold] for fold in range(dataset.num_folds)]
     counts = [sum(sizes[group] for group in own) for own in members]
     if min(counts) * _LEAST_SHARE < len(manifest.train) / dataset.num_folds:
         raise InputError(
@@ -124,13 +124,13 @@ def write_folds(project: Project, manifest: Manifest) -> dict[str, int]:
             f"Received: {counts} images, of {len(sizes)} groups. Give fewer folds, or finer groups, or write {path} by "
             f"hand"
         )
-    write_csv(path, COLUMNS, ((sample.id, sample.group, folds[sample.group]) for sample in manifest.train))
+    write_csv(path, COLUMNS, ((sample.id, sample.group, fold_of[sample.group]) for sample in manifest.train))
     for fold, own in enumerate(members):
         area = fmean(areas[group] for group in own)
         logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(own), area)
         if area == 0:
             logger.warning("fold %d: no image has an object: scores of this fold say little", fold)
-    _warn_of_rare_classes(dataset.classes, [(folds[s.group], facts[s.id].classes) for s in manifest.train])
+    _warn_of_rare_classes(dataset.classes, [(fold_of[s.group], facts[s.id].classes) for s in manifest.train])
     return read_folds(path, manifest)
 
 
@@ -160,27 +160,27 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
         raise InputError(f"{path} must have {wanted}. Received: {str(received)[:200]}. {remedy}")
 
     groups, num_folds = {sample.id: sample.group for sample in manifest.train}, manifest.dataset.num_folds
-    folds, fold_of_group = dict[str, int](), dict[str, str]()
+    fold_of, fold_of_group = dict[str, int](), dict[str, str]()
     for id_, group, fold in read_csv(path, COLUMNS, remedy=remedy):
         if fold not in map(str, range(num_folds)):
             refuse(f"rows id,group,fold with a fold of 0 to {num_folds - 1}", [id_, group, fold])
         if groups.get(id_) != group:
             words = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
             refuse(words, f"{id_},{group},{fold}")
-        if id_ in folds:
+        if id_ in fold_of:
             refuse("each id once", f"{id_} twice")
         if fold_of_group.setdefault(group, fold) != fold:
             refuse(
                 "each group in one fold, or validation is no longer honest",
                 f"group {group} in folds {fold_of_group[group]} and {fold}",
             )
-        folds[id_] = int(fold)
-    if missing := [id_ for id_ in groups if id_ not in folds]:
+        fold_of[id_] = int(fold)
+    if missing := [id_ for id_ in groups if id_ not in fold_of]:
         refuse("each training id", f"none for {missing[0]} ({len(missing)} missing in all)")
-    counts = Counter(folds.values())
+    counts = Counter(fold_of.values())
     sizes = [counts[fold] for fold in range(num_folds)]
     if empty := [fold for fold, size in enumerate(sizes) if size == 0]:
         refuse(f"images in each of {num_folds} folds", f"none in {empty}")
-    if min(sizes) * _SMALL_SHARE < len(folds) / num_folds:
+    if min(sizes) * _SMALL_SHARE < len(fold_of) / num_folds:
         logger.warning("%s: folds have %s images; what the smallest reach says little", path, sizes)
-    return folds
+    return fold_of

@@ -46,7 +46,7 @@ def make_pseudo_labels(
     ensemble: Ensemble,
     experiments: Mapping[str, ExperimentConfig],
     *,
-    use_folds: Sequence[int],
+    folds: Sequence[int],
     confidence: float = 0.9,
     force: bool = False,
 ) -> None:
@@ -69,7 +69,7 @@ def make_pseudo_labels(
         # All weights are found before anything is predicted.
         weights_paths = {
             fold: {one: find_fold_weights(project, manifest, one, experiments[one], fold) for one in experiments}
-            for fold in use_folds
+            for fold in folds
         }
         for fold, path_of in weights_paths.items():
             maps_dir, what = project.pseudo_labels_fold_dir(name, fold), f"{name} fold {fold}"

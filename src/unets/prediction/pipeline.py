@@ -73,8 +73,8 @@ def predict_experiments(
     manifest: Manifest,
     experiments: Mapping[str, ExperimentConfig],
     *,
-    folds: Mapping[str, int],
-    use_folds: Mapping[str, Sequence[int]],
+    fold_of: Mapping[str, int],
+    folds: Mapping[str, Sequence[int]],
     force: bool = False,
 ) -> None:
     """Predicts every training image by the fold that did not see it, and every test image by the mean of the folds.
@@ -82,7 +82,7 @@ def predict_experiments(
     Experiments of one size read each image once, together. Shards that are there, whole and made by the same nets are
     kept; damaged ones, and test maps of only some of the folds, are made again.
 
-    `folds` has the fold of each training id, `use_folds` by experiment those whose nets predict: out-of-fold maps are
+    `fold_of` has the fold of each training id, `folds` by experiment those whose nets predict: out-of-fold maps are
     made of their images only. `force` replaces maps that other nets made, in place of an error. Raises InputError where
     a fold is not trained to its end, with this config and on these folds, or other nets made the maps that are there:
     nothing is predicted then; or an image or weights cannot be read.
@@ -91,16 +91,16 @@ def predict_experiments(
         for name in sorted(experiments):
             stack.enter_context(lock(project.maps_dir(name, "test").parent))
         weights_paths = {
-            name: {fold: find_fold_weights(project, manifest, name, experiment, fold) for fold in use_folds[name]}
+            name: {fold: find_fold_weights(project, manifest, name, experiment, fold) for fold in folds[name]}
             for name, experiment in experiments.items()
         }
         rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
         for name, experiment in experiments.items():
-            command = f"`unets predict --exp {name} --fold {','.join(map(str, use_folds[name]))} --force`"
+            command = f"`unets predict --exp {name} --fold {','.join(map(str, folds[name]))} --force`"
             plan = partial(plan_job, name, experiment, manifest.dataset, command=command, force=force)
             oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
             for fold, path in weights_paths[name].items():
-                samples = [sample for sample in manifest.train if folds[sample.id] == fold]
+                samples = [sample for sample in manifest.train if fold_of[sample.id] == fold]
                 place = f"fold{fold}"
                 no_tta_folder = no_tta_dir / place if experiment.prediction.has_tta else None
                 job = plan({fold: path}, oof_dir / place, samples, no_tta_folder=no_tta_folder)

@@ -42,9 +42,9 @@ def train_experiment(
     name: str,
     experiment: ExperimentConfig,
     *,
-    folds: Mapping[str, int],
+    fold_of: Mapping[str, int],
     folds_hash: str,
-    use_folds: Sequence[int],
+    folds: Sequence[int],
     micro_batch: int | None = None,
     in_parallel: bool = False,
     is_cache_shared: bool = False,
@@ -52,7 +52,7 @@ def train_experiment(
 ) -> None:
     """Trains some folds of one experiment one after the other; they share the cache of decoded images.
 
-    `folds` has the fold of each training id, `folds_hash` is that of their file. A step has `micro_batch` images on
+    `fold_of` has the fold of each training id, `folds_hash` is that of their file. A step has `micro_batch` images on
     this machine; without, it is a whole batch, or less where memory wants it. All devices at hand share a fold's steps
     where it is trained `in_parallel`. Other processes of this machine may want a cache of the same images
     (`is_cache_shared`). For `on_epoch` see `Fold`. For the errors see `train_fold`; what is wrong with a config, a
@@ -64,8 +64,8 @@ def train_experiment(
         num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
         data = data.model_copy(update={"cache": choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)})
         experiment = experiment.model_copy(update={"data": data})
-    todo, shared = list[Fold](), {"folds": folds, "folds_hash": folds_hash, "on_epoch": on_epoch}
-    for number in use_folds:
+    todo, shared = list[Fold](), {"fold_of": fold_of, "folds_hash": folds_hash, "on_epoch": on_epoch}
+    for number in folds:
         run_dir = project.run_dir(name, number)
         fold = Fold(run_dir=run_dir, manifest=manifest, experiment=experiment, number=number, **shared)  # type: ignore[arg-type]
         if _is_done(fold):

@@ -94,7 +94,7 @@ class Fold:
     manifest: Manifest  # the data set with its training samples
     experiment: ExperimentConfig
     number: int  # of the fold, which is left out for validation
-    folds: Mapping[str, int]  # fold of each training id
+    fold_of: Mapping[str, int]  # fold of each training id
     folds_hash: str  # of the file they come from; a run goes on with the same folds only
     pseudo_labels: tuple[Sample, ...] = ()  # test images that it is trained on too
     pseudo_labels_hash: str = ""  # SHA-256 of their file
@@ -162,10 +162,10 @@ class Fold:
         soft target of each of `samples`; `workers` threads prepare batches.
         """
         data, config, train = self.experiment.data, self.experiment.training, self.manifest.train
-        inside = [index for index, sample in enumerate(train) if self.folds[sample.id] == self.number]
+        inside = [index for index, sample in enumerate(train) if self.fold_of[sample.id] == self.number]
         if (most := config.validation_images) is not None and most < len(inside):
             inside = [inside[place * len(inside) // most] for place in range(most)]
-        outside = [index for index, sample in enumerate(train) if self.folds[sample.id] != self.number]
+        outside = [index for index, sample in enumerate(train) if self.fold_of[sample.id] != self.number]
         outside += range(len(train), len(self.samples))
         trained = [self.samples[index] for index in outside]
         (height, width), (crop_height, crop_width) = data.size_hw, data.crop_hw or data.size_hw

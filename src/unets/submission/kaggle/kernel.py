@@ -69,19 +69,19 @@ def predict_offline(
     bundle = Project.below(bundle_dir, competition, input_dir=input_dir)
     work = replace(Project.below(work_dir / "unets", competition, input_dir=input_dir), configs_dir=bundle.configs_dir)
     ensemble, dataset = read_ensemble(bundle, ensemble_name), load_dataset(bundle.configs_dir)
-    use_folds = {member.experiment: ensemble.folds for member in ensemble.used_members}
+    folds = {member.experiment: ensemble.folds for member in ensemble.used_members}
     # Runs are linked into a models folder that can be written to, beside copies of folds and ensemble.
     work.models_dir.mkdir(parents=True, exist_ok=True)
     for path in (bundle.folds_path, bundle.ensemble_path(ensemble_name)):
         shutil.copyfile(path, work.models_dir / path.name)
-    for name, fold in ((name, fold) for name, folds in use_folds.items() for fold in folds):
+    for name, fold in ((name, fold) for name, own in folds.items() for fold in own):
         link = work.run_dir(name, fold)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(bundle.run_dir(name, fold).absolute(), target_is_directory=True)
     test_only = replace(read_manifest(work, dataset), train=())
-    experiments = {name: load_experiment(bundle.configs_dir, name) for name in use_folds}
-    predict_experiments(work, test_only, experiments, folds={}, use_folds=use_folds)
+    experiments = {name: load_experiment(bundle.configs_dir, name) for name in folds}
+    predict_experiments(work, test_only, experiments, fold_of={}, folds=folds)
     packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name)
     path = work_dir / "submission.csv"
     with atomic_path(path) as temporary, gzip.open(packed) as source, temporary.open("wb") as target:
