@@ -156,7 +156,8 @@ def measure_prediction(
 
     def predict_pipeline(_: int) -> None:
         place = folder / f"round{next(rounds)}"
-        run_jobs([plan_job("net", experiment, dataset, {0: weights_path}, place, chosen, command="")], what="bench")
+        job = plan_job("net", experiment, dataset, {0: weights_path}, place, chosen, what="bench", command="")
+        run_jobs([job])
         shutil.rmtree(place)
 
     def predict_alone(_: int) -> None:

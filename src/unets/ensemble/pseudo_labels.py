@@ -98,12 +98,10 @@ def make_pseudo_labels(
             if _is_made(path, record_path, command, identity, confidence):
                 logger.info("%s: labels are there", what)
             else:
-                prediction_jobs = [
-                    plan_job(k, experiments[k], dataset, {fold: path_of[k]}, maps_dir / k, samples, command=command)
-                    for k in names
-                ]
-                run_jobs(prediction_jobs, what=f"for {what}")
-                readers = [open_maps(job.store.folder) for job in prediction_jobs]
+                plan = partial(plan_job, what=f"for {what}", command=command)
+                jobs = [plan(k, experiments[k], dataset, {fold: path_of[k]}, maps_dir / k, samples) for k in names]
+                run_jobs(jobs)
+                readers = [open_maps(job.store.folder) for job in jobs]
                 draw = partial(_draw_chunk, dataset, recipe, confidence)
                 record = _write_labels(path, draw, samples, readers, what)
                 record |= {"name": name, "fold": fold, "fingerprint": identity, **made_of}

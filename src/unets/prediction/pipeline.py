@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig
-from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_image
 from unets.dataset.manifest import Manifest
 from unets.log import show_progress
@@ -48,6 +47,7 @@ class PredictionJob:
     """An experiment's nets, whose mean fills a store, and the shards that it lacks."""
 
     name: str  # of the experiment
+    what: str  # the images are, in words: jobs of the same images have the same
     experiment: ExperimentConfig
     dataset: DatasetConfig
     weights_paths: tuple[Path, ...]  # of one fold or several
@@ -94,20 +94,18 @@ def predict_experiments(
             name: {fold: find_fold_weights(project, manifest, name, experiment, fold) for fold in folds[name]}
             for name, experiment in experiments.items()
         }
-        rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
+        jobs = []
         for name, experiment in experiments.items():
             command = f"`unets predict --exp {name} --fold {','.join(map(str, folds[name]))} --force`"
             plan = partial(plan_job, name, experiment, manifest.dataset, command=command, force=force)
             oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
             for fold, path in weights_paths[name].items():
                 samples = [sample for sample in manifest.train if fold_of[sample.id] == fold]
-                place = f"fold{fold}"
+                place, what = f"fold{fold}", f"fold {fold} out-of-fold"
                 no_tta_folder = no_tta_dir / place if experiment.prediction.has_tta else None
-                job = plan({fold: path}, oof_dir / place, samples, no_tta_folder=no_tta_folder)
-                rounds[experiment.data.size_hw, f"fold {fold} out-of-fold"].append(job)
-            rounds[experiment.data.size_hw, "test"].append(plan(weights_paths[name], test_dir, manifest.test))
-        for (_, what), jobs in rounds.items():
-            run_jobs(jobs, what=what)
+                jobs.append(plan({fold: path}, oof_dir / place, samples, what=what, no_tta_folder=no_tta_folder))
+            jobs.append(plan(weights_paths[name], test_dir, manifest.test, what="test"))
+        run_jobs(jobs)
 
 
 def plan_job(
@@ -118,6 +116,7 @@ def plan_job(
     folder: Path,
     samples: Sequence[Sample],
     *,
+    what: str,
     command: str,
     no_tta_folder: Path | None = None,
     force: bool = False,
@@ -125,7 +124,7 @@ def plan_job(
     """Plans the job that makes what a folder lacks of the maps of some images; see `MapStore.find_missing`.
 
     The maps are the mean of the nets of all folds in `weights_paths`; those without TTA are kept where they have a
-    folder. The command is what replaces maps of another origin, for errors.
+    folder. For `what` see `PredictionJob`; the command is what replaces maps of another origin, for errors.
     """
     store = MapStore(
         folder=folder,
@@ -138,6 +137,7 @@ def plan_job(
     shards = store.find_missing(in_chunks(samples, experiment.prediction.shard_size), force=force)
     return PredictionJob(
         name=name,
+        what=what,
         experiment=experiment,
         dataset=dataset,
         weights_paths=tuple(weights_paths.values()),
@@ -146,29 +146,29 @@ def plan_job(
     )
 
 
-def run_jobs(jobs: Sequence[PredictionJob], *, what: str) -> None:
-    """Makes the missing shards of jobs of the same images, reading each image once for all jobs of its size.
+def run_jobs(jobs: Sequence[PredictionJob]) -> None:
+    """Makes the missing shards of jobs, reading each image once for all that are of the same images and size.
 
     Raises InputError where an image or weights cannot be read, or a store was begun on a machine with other arithmetic.
     """
     together: dict[object, list[PredictionJob]] = defaultdict(list)
     for job in jobs:
         if job.shards:
-            together[job.experiment.data.size_hw, job.experiment.prediction.shard_size].append(job)
+            together[job.what, job.experiment.data.size_hw, job.experiment.prediction.shard_size].append(job)
         else:
-            logger.info("%s %s: all maps are there", job.name, what)
+            logger.info("%s %s: all maps are there", job.name, job.what)
     for some in together.values():
-        _run_together(some, what)
+        _run_together(some)
 
 
-def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
-    """Runs jobs of one image size here, or as some bundles of shards per GPU on a cluster."""
+def _run_together(jobs: Sequence[PredictionJob]) -> None:
+    """Runs jobs of the same images and size here, or as some bundles of shards per GPU on a cluster."""
     shards_of: dict[tuple[Sample, ...], list[_Shard]] = defaultdict(list)
     for position, job in enumerate(jobs):
         for index, samples in job.shards.items():
             shards_of[samples].append(_Shard(position, index))
     chunks = [_Chunk(samples=samples, shards=tuple(shards)) for samples, shards in shards_of.items()]
-    what = f"{', '.join(job.name for job in jobs)} {what}"
+    what = f"{', '.join(job.name for job in jobs)} {jobs[0].what}"
     make = partial(make_shards, [replace(job, shards={}) for job in jobs], what)  # chunks say which: sent once
     cluster = find_cluster()
     if cluster is None:
