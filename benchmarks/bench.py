@@ -232,7 +232,7 @@ def _make_epoch(reader: PairReader, num_images: int) -> Callable[[int], None]:
     from unets.data.batches import Batches
 
     batches = Batches(
-        reader, range(num_images), batch_size=BATCH_SIZE, augment_config=AugmentConfig(), shuffle=True, workers=WORKERS
+        reader, range(num_images), micro_batch=BATCH_SIZE, augment_config=AugmentConfig(), shuffle=True, workers=WORKERS
     )
 
     def run(epoch: int) -> None:

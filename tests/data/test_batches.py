@@ -54,24 +54,24 @@ def list_indices(batches: Batches) -> list[int]:
     return [int(index) for number in range(len(batches)) for index in batches.find_indices(number)]
 
 
-@given(num=st.integers(1, 40), batch_size=st.integers(1, 12), seed=st.integers(0, 9))
-def test_training_leaves_out_the_remainder_alone(num: int, batch_size: int, seed: int) -> None:
+@given(num=st.integers(1, 40), micro_batch=st.integers(1, 12), seed=st.integers(0, 9))
+def test_training_leaves_out_the_remainder_alone(num: int, micro_batch: int, seed: int) -> None:
     indices = [3 * index + 1 for index in range(num)]
-    batches = Batches(NumberReader(), indices, batch_size=batch_size, shuffle=True, seed=seed)
+    batches = Batches(NumberReader(), indices, micro_batch=micro_batch, shuffle=True, seed=seed)
     for epoch in range(3):
         batches.start_epoch(epoch)
         drawn = list_indices(batches)
         # each image at most once; all but the remainder, and all of them where they fill no batch at all
         assert len(set(drawn)) == len(drawn) == batches.count_images() and set(drawn) <= set(indices)
-        assert len(drawn) == (num - num % batch_size if num >= batch_size else num)
-    assert list_indices(Batches(NumberReader(), indices, batch_size=batch_size)) == indices  # validation keeps all
+        assert len(drawn) == (num - num % micro_batch if num >= micro_batch else num)
+    assert list_indices(Batches(NumberReader(), indices, micro_batch=micro_batch)) == indices  # validation keeps all
 
 
 @pytest.mark.parametrize("num", [24, 31])
 def test_an_update_sees_the_same_images_however_it_is_split(num: int) -> None:
-    def read(batch_size: int, steps: int) -> list[bytes]:
+    def read(micro_batch: int, steps: int) -> list[bytes]:
         options: dict[str, Any] = {"augment_config": AugmentConfig(), "shuffle": True, "seed": 3}
-        batches = Batches(NoiseReader(), range(num), batch_size=batch_size, steps_per_update=steps, **options)
+        batches = Batches(NoiseReader(), range(num), micro_batch=micro_batch, steps_per_update=steps, **options)
         assert len(batches) == num // 8 * steps and batches.count_images() == num // 8 * 8
         return [image.tobytes() for number in range(len(batches)) for image in batches[number][0]]
 
@@ -83,14 +83,14 @@ def test_an_update_sees_the_same_images_however_it_is_split(num: int) -> None:
 
 def test_too_few_images_for_one_update_of_several_steps() -> None:
     with pytest.raises(InputError, match=r"at most the 7 images.*Received: batch_size=8, micro_batch=2"):
-        Batches(NumberReader(), range(7), batch_size=2, steps_per_update=4, shuffle=True)
-    assert len(Batches(NumberReader(), range(7), batch_size=8, shuffle=True)) == 1  # one smaller step is an update
+        Batches(NumberReader(), range(7), micro_batch=2, steps_per_update=4, shuffle=True)
+    assert len(Batches(NumberReader(), range(7), micro_batch=8, shuffle=True)) == 1  # one smaller step is an update
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("num", [11, 12])
 def test_an_epoch_goes_on_at_any_batch(num: int, shuffle: bool) -> None:
-    options: dict[str, Any] = {"batch_size": 3, "augment_config": AugmentConfig(), "shuffle": shuffle, "seed": 4}
+    options: dict[str, Any] = {"micro_batch": 3, "augment_config": AugmentConfig(), "shuffle": shuffle, "seed": 4}
     whole, rest = Batches(NoiseReader(), range(num), **options), Batches(NoiseReader(), range(num), **options)
     whole.start_epoch(5)
     total = len(whole)
@@ -110,8 +110,8 @@ def test_an_epoch_goes_on_at_any_batch(num: int, shuffle: bool) -> None:
 def test_images_are_drawn_in_proportion() -> None:
     weights = np.array([0.0, 1.0, 3.0, 6.0])
     with pytest.raises(ValueError, match="`draw_weights` must be one for each of 3 shuffled indices"):
-        Batches(NumberReader(), range(3), batch_size=1, draw_weights=np.ones(2), shuffle=True)
-    batches = Batches(NumberReader(), [2, 4, 6, 8], batch_size=2, draw_weights=weights, shuffle=True, seed=1)
+        Batches(NumberReader(), range(3), micro_batch=1, draw_weights=np.ones(2), shuffle=True)
+    batches = Batches(NumberReader(), [2, 4, 6, 8], micro_batch=2, draw_weights=weights, shuffle=True, seed=1)
     drawn: list[int] = []
     for epoch in range(1000):
         batches.start_epoch(epoch)
@@ -128,7 +128,7 @@ def test_images_are_drawn_in_proportion() -> None:
 
 
 def test_an_image_that_comes_again_in_an_epoch_is_changed_in_another_way() -> None:
-    options: dict[str, Any] = {"batch_size": 4, "shuffle": True, "augment_config": AugmentConfig(), "seed": 2}
+    options: dict[str, Any] = {"micro_batch": 4, "shuffle": True, "augment_config": AugmentConfig(), "seed": 2}
     again = Batches(NoiseReader(), [2], updates_per_epoch=1, **options)
     once = Batches(NoiseReader(), range(3), **options)
     seen = [image.tobytes() + target.tobytes() for image, target in zip(*again[0], strict=True)]
@@ -137,18 +137,18 @@ def test_an_image_that_comes_again_in_an_epoch_is_changed_in_another_way() -> No
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
     def read(epoch: int, workers: int = 1, **options: Any) -> dict[int, bytes]:
-        arguments: dict[str, Any] = {"batch_size": 4, "augment_config": AugmentConfig(), "shuffle": True, "seed": 5}
+        arguments: dict[str, Any] = {"micro_batch": 4, "augment_config": AugmentConfig(), "shuffle": True, "seed": 5}
         batches = Batches(NoiseReader(), options.pop("indices", range(12)), **arguments | options)
         batches.start_epoch(epoch)
         return read_samples(batches, workers)
 
     wanted = read(1)
     assert sorted(wanted) == list(range(12))
-    for options in ({"workers": 3}, {"batch_size": 6}, {"batch_size": 1}, {"shuffle": False}):
+    for options in ({"workers": 3}, {"micro_batch": 6}, {"micro_batch": 1}, {"shuffle": False}):
         assert read(1, **options) == wanted
     crops = read(1, crop_hw=(20, 24))
-    assert crops == read(1, crop_hw=(20, 24), batch_size=3) and {len(crop) for crop in crops.values()} == {20 * 24 * 5}
-    fewer = read(1, indices=[2, 3, 5, 7], batch_size=2)
+    assert crops == read(1, crop_hw=(20, 24), micro_batch=3) and {len(crop) for crop in crops.values()} == {20 * 24 * 5}
+    fewer = read(1, indices=[2, 3, 5, 7], micro_batch=2)
     assert fewer == {index: wanted[index] for index in (2, 3, 5, 7)}
     # and it does depend on the other two; a sample is left unchanged by chance in one of 50
     for changed in (read(2), read(1, seed=6)):
@@ -158,7 +158,7 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
 def test_threshold_targets_are_0_or_255() -> None:
     for augment_config in (None, AugmentConfig()):
         soft, hard = (
-            Batches(NoiseReader(), range(4), batch_size=4, targets=kind, augment_config=augment_config)[0]
+            Batches(NoiseReader(), range(4), micro_batch=4, targets=kind, augment_config=augment_config)[0]
             for kind in ("soft", "hard")
         )
         np.testing.assert_array_equal(hard[0], soft[0])
@@ -168,15 +168,15 @@ def test_threshold_targets_are_0_or_255() -> None:
 
 
 def test_one_core_does_not_bring_the_autotuner_whose_sleep_tensorflow_waits_for() -> None:
-    adapter = PyDatasetAdapter(Batches(NumberReader(), range(4), batch_size=2, workers=1))
+    adapter = PyDatasetAdapter(Batches(NumberReader(), range(4), micro_batch=2, workers=1))
     assert adapter.get_tf_dataset().options().autotune.enabled is False
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow runs its steps eagerly")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_fit_sees_the_batches_of_its_epoch_or_what_is_left_of_it(workers: int) -> None:
-    train = Batches(NumberReader(), range(11), batch_size=3, shuffle=True, seed=4, workers=workers)
-    valid = Batches(NumberReader(), range(100, 105), batch_size=3, workers=workers)
+    train = Batches(NumberReader(), range(11), micro_batch=3, shuffle=True, seed=4, workers=workers)
+    valid = Batches(NumberReader(), range(100, 105), micro_batch=3, workers=workers)
     seen: list[list[int]] = []
 
     def record(targets: Any, logits: Any) -> Any:
@@ -200,15 +200,15 @@ def test_fit_sees_the_batches_of_its_epoch_or_what_is_left_of_it(workers: int) -
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(1, 3), st.integers(1, 6), st.integers(1, 5))
 def test_epochs_of_set_length_go_on_through_all_images(
-    num: int, batch_size: int, steps_per_update: int, updates: int, epochs: int
+    num: int, micro_batch: int, steps_per_update: int, updates: int, epochs: int
 ) -> None:
-    options: dict[str, Any] = {"batch_size": batch_size, "steps_per_update": steps_per_update, "shuffle": True}
+    options: dict[str, Any] = {"micro_batch": micro_batch, "steps_per_update": steps_per_update, "shuffle": True}
     batches = Batches(NumberReader(), range(num), updates_per_epoch=updates, **options)
     seen = list[int]()
     for epoch in range(epochs):
         batches.start_epoch(epoch)
         assert len(batches) == updates * steps_per_update
-        assert batches.count_images() == updates * steps_per_update * batch_size
+        assert batches.count_images() == updates * steps_per_update * micro_batch
         seen += list_indices(batches)
     # All images before any comes again, wherever epochs end.
     for start in range(0, len(seen) - num + 1, num):

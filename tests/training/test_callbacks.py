@@ -64,7 +64,7 @@ def fold(tmp_path: Path) -> Fold:
 
 @pytest.fixture
 def batches() -> Batches:
-    return Batches(NoPhotos(), [3, 1, 4, 0, 2], batch_size=2)
+    return Batches(NoPhotos(), [3, 1, 4, 0, 2], micro_batch=2)
 
 
 class Scores:

@@ -132,13 +132,13 @@ def test_two_devices_clip_add_up_and_average_as_one_does(make: Callable[[str], A
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 3, 4])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 8])
 @pytest.mark.parametrize("num_images", range(1, 10))
-def test_every_photo_counts_once_on_any_number_of_devices(num_images: int, batch_size: int, num_devices: int) -> None:
+def test_every_photo_counts_once_on_any_number_of_devices(num_images: int, micro_batch: int, num_devices: int) -> None:
     numbers = np.zeros((10, 1, 1, 3), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None, None]
     indices = list(range(10 - num_images, 10))
-    batches = Batches(ArrayReader(numbers, numbers[..., :1]), indices, batch_size=batch_size)
-    weights, largest = np.zeros(10), max(batch_size, num_devices)
+    batches = Batches(ArrayReader(numbers, numbers[..., :1]), indices, micro_batch=micro_batch)
+    weights, largest = np.zeros(10), max(micro_batch, num_devices)
     for part, weight in split_equally(batches, num_devices):
         split = [part[index][0][:, 0, 0, 0] for index in range(len(part))]
         assert all(len(batch) <= largest and len(batch) % num_devices == 0 for batch in split)

@@ -187,4 +187,4 @@ def test_the_score_of_empty_masks() -> None:
     images, targets = np.zeros((4, 8, 8, 3), np.uint8), np.zeros((4, 8, 8, 3), np.uint8)
     targets[0, 2:4, 2:4, 0] = targets[1, 5, 5, 1] = targets[..., 2] = 255  # the last layer is of ignored pixels
     targets[2, 5, 5, 1] = 100  # less than half of a pixel
-    assert score_nothing(Batches(ArrayReader(images, targets), range(4), batch_size=3), 2) == 1 - 2 / 8
+    assert score_nothing(Batches(ArrayReader(images, targets), range(4), micro_batch=3), 2) == 1 - 2 / 8

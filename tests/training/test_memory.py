@@ -39,7 +39,7 @@ def test_a_step_that_memory_does_not_hold_is_halved(
     fit, most = Learner.fit, 1
 
     def fit_if_it_fits(learner: Learner, batches: Any, **options: Any) -> Any:
-        if batches.batch_size > most:
+        if batches.micro_batch > most:
             raise errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return fit(learner, batches, **options)
 

@@ -62,7 +62,7 @@ class Scene:
             fold_of={},
             folds_hash="",
         )
-        batches = Batches(self, list(range(len(ids))) if indices is None else indices, batch_size=batch_size)
+        batches = Batches(self, list(range(len(ids))) if indices is None else indices, micro_batch=batch_size)
         validator: Any = SimpleNamespace(predict=self.predict, batches=batches)
         return WorstPanel(fold, validator)
 

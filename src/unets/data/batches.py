@@ -31,7 +31,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     Args:
         reader: where images and soft targets come from.
         indices: which of the reader's samples.
-        batch_size: images a batch, which is what one step of training sees.
+        micro_batch: images a batch, which is what one step of training sees.
         steps_per_update: batches whose gradients are added up to one update of the weights. A shuffled epoch is cut to
             whole updates, so the images that an update sees do not depend on how it is split into steps.
         updates_per_epoch: length of an epoch, shuffled: all images come in one order, then in another, and so on, and
@@ -56,7 +56,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         reader: PairReader,
         indices: Sequence[int],
         *,
-        batch_size: int,
+        micro_batch: int,
         steps_per_update: int = 1,
         updates_per_epoch: int | None = None,
         targets: Literal["soft", "hard"] = "soft",
@@ -75,7 +75,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max(4, 2 * workers))
         self.reader, self.targets, self.augment_config, self.crop_hw = reader, targets, augment_config, crop_hw
         self.crop_objects, self.num_classes = crop_objects, num_classes
-        self.batch_size, self.steps_per_update = batch_size, steps_per_update
+        self.micro_batch, self.steps_per_update = micro_batch, steps_per_update
         self.shuffle, self.seed, self.updates_per_epoch = shuffle, seed, updates_per_epoch
         self.indices, self.draw_weights = np.array(indices), draw_weights
         self.failure: Exception | None = None
@@ -84,11 +84,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
                 f"`draw_weights` must be one for each of {len(self.indices)} shuffled indices. "
                 f"Received: {draw_weights.shape}, shuffle={shuffle}"
             )
-        per_update = self.batch_size * steps_per_update
-        if updates_per_epoch is None and steps_per_update > 1 and len(self.indices) < per_update:
+        batch_size = micro_batch * steps_per_update
+        if updates_per_epoch is None and steps_per_update > 1 and len(self.indices) < batch_size:
             raise InputError(
                 f"`batch_size` must be at most the {len(self.indices)} images trained on, as `--micro-batch` splits "
-                f"it. Received: batch_size={batch_size * steps_per_update}, micro_batch={batch_size}"
+                f"it. Received: batch_size={batch_size}, micro_batch={micro_batch}"
             )
         self.start_epoch(0)
 
@@ -98,7 +98,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def count_images(self) -> int:
         """Returns the number of images in a whole epoch."""
-        seen = self._count_batches() * self.batch_size
+        seen = self._count_batches() * self.micro_batch
         return min(seen, len(self.indices)) if self.updates_per_epoch is None else seen
 
     def start_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -159,13 +159,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Returns the number of batches in a whole epoch."""
         if self.updates_per_epoch is not None:
             return self.updates_per_epoch * self.steps_per_update
-        if self.shuffle and (updates := len(self.indices) // (self.batch_size * self.steps_per_update)):
+        if self.shuffle and (updates := len(self.indices) // (self.micro_batch * self.steps_per_update)):
             return updates * self.steps_per_update
-        return -(-len(self.indices) // self.batch_size)
+        return -(-len(self.indices) // self.micro_batch)
 
     def _find_places(self, batch_index: int) -> slice:
-        start = (self.first_batch + batch_index) * self.batch_size
-        return slice(start, start + self.batch_size)
+        start = (self.first_batch + batch_index) * self.micro_batch
+        return slice(start, start + self.micro_batch)
 
     def _read(self, index: int, repeat: int) -> Batch:
         image, target = self.reader[index]

@@ -190,14 +190,14 @@ def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> N
     if data.crop_hw not in (None, data.size_hw) or config.ema is not None:
         net = build_net(experiment, dataset, data.size_hw, "valid")  # of other images, or weights
     validator = Validator(net, loss, valid, dataset)
-    progress = _start(fold, learner, train.batch_size)
+    progress = _start(fold, learner, train.micro_batch)
     parameters, precision = learner.net.count_params() / 1e6, progress.computed["precision"]
     images = f"{len(train.indices)} images, {len(valid.indices)} held out"
     logger.info("%s: %.2f M parameters, %s, %s", fold, parameters, precision, images)
     if progress.starts > 1:
         updates = f" and {progress.updates} updates" if progress.updates else ""
         logger.info("%s: goes on after epoch %d%s", fold, progress.next_epoch, updates)
-    done = progress.next_epoch * train.count_images() + progress.updates * per_update * train.batch_size
+    done = progress.next_epoch * train.count_images() + progress.updates * per_update * train.micro_batch
     with Bar(str(fold), total=config.epochs * train.count_images(), unit="image", initial=done) as bar:
         watch = Watch(fold, progress, train, validator, bar, save_seconds)
         # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.

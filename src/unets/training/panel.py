@@ -45,7 +45,7 @@ class WorstPanel:
         self.folder, self.choice_path = fold.panel_dir, fold.panel_dir / "choice.json"
         self.ids, self.num_epochs = [sample.id for sample in fold.samples], fold.experiment.training.epochs
         self.classes, self.overlapping = dataset.classes, dataset.overlapping
-        self.batch_size = max(batches.batch_size // count_replicas(), 1)  # every device may predict the whole batch
+        self.batch_size = max(batches.micro_batch // count_replicas(), 1)  # every device may predict the whole batch
         self.tiles = self._load_choice() if self.choice_path.exists() else None  # (image in the reader, class from 0)
 
     def draw(self, epoch: int) -> None:

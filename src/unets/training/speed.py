@@ -117,7 +117,7 @@ def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: 
     """Returns the seconds of an image through the generator that training uses, with one thread a core."""
     data, places = experiment.data, range(num_images)
     changes: dict[str, Any] = {"targets": data.targets, "augment_config": data.augment, "crop_hw": data.crop_hw}
-    batches = Batches(reader, places, batch_size=1, shuffle=True, **changes)
+    batches = Batches(reader, places, micro_batch=1, shuffle=True, **changes)
     began, read = clock(), 0
     while clock() - began < _READ_SECONDS:
         read += sum(1 for _ in map_ahead(batches.__getitem__, places, workers=count_cores(), ahead=0))

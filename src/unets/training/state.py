@@ -177,7 +177,7 @@ class Fold:
             reader,
             outside,
             draw_weights=weigh_samples(trained, self.manifest.dataset, data.balance),
-            batch_size=micro_batch,
+            micro_batch=micro_batch,
             steps_per_update=data.batch_size // micro_batch,
             updates_per_epoch=config.steps_per_epoch,
             targets=data.targets,
@@ -189,7 +189,7 @@ class Fold:
             seed=config.seed,
             workers=workers,
         )
-        return batches, Batches(reader, inside, batch_size=max(fitting, 1), workers=workers)
+        return batches, Batches(reader, inside, micro_batch=max(fitting, 1), workers=workers)
 
     def save_last(self, learner: Learner, progress: Progress) -> None:
         """Writes all that going on needs into one file, at once: the learner's state, and the progress."""

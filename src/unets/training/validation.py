@@ -74,10 +74,10 @@ def split_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int
         return [(batches, len(batches.indices))]
     num_equal = len(batches.indices) // num_devices * num_devices
     shared, rest = np.split(batches.indices, [num_equal])
-    size = max(batches.batch_size // num_devices, 1) * num_devices
+    size = max(batches.micro_batch // num_devices, 1) * num_devices
     parts = ((shared, len(shared), size), (np.repeat(rest, num_devices), len(rest), num_devices))
     return [
-        (Batches(batches.reader, indices.tolist(), batch_size=batch_size, workers=batches.workers), num_images)
-        for indices, num_images, batch_size in parts
+        (Batches(batches.reader, indices.tolist(), micro_batch=micro_batch, workers=batches.workers), num_images)
+        for indices, num_images, micro_batch in parts
         if num_images
     ]
