@@ -66,9 +66,14 @@ def score_submission(
     scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
     groups = tuple(known[id_].group if id_ in known else id_ for id_ in ids)
-    pixels = describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes)
-    interval, about = bootstrap_mean(values, groups), {"metric": dataset.metric, "pixels": pixels}
-    return SubmissionScore(interval=interval, ids=ids, groups=groups, values=values, **about)  # type: ignore[arg-type]
+    return SubmissionScore(
+        metric=dataset.metric,
+        interval=bootstrap_mean(values, groups),
+        ids=ids,
+        groups=groups,
+        values=values,
+        pixels=describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes),
+    )
 
 
 def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, Sample]) -> dict[str, _Read]:

@@ -212,8 +212,8 @@ def open_maps(folder: Path) -> MapReader:
                     f"{folder} must hold one map of {id_}. Received: one in {shard_of[id_]}, one in {shard}. "
                     f"Delete the folder. {_how_to_make(folder)}"
                 )
-    kind = {"classes": first.classes, "size_hw": first.size_hw}
-    return MapReader(folder=folder, nets=nets, shard_of=shard_of, hash_of=hash_of, **kind)  # type: ignore[arg-type]
+    classes, size_hw = first.classes, first.size_hw
+    return MapReader(folder=folder, nets=nets, classes=classes, size_hw=size_hw, shard_of=shard_of, hash_of=hash_of)
 
 
 def read_record(path: Path) -> ShardRecord:
@@ -290,11 +290,11 @@ class MapStore:
     ) -> None:
         """Writes a shard into each folder: of each image the maps are one a folder, in the order of `folders`."""
         self.check_made_with(made_with)  # another worker of a cluster may have begun the store meanwhile
-        about = {"nets": self.nets, "classes": self.classes, "made_with": made_with}
+        nets, classes = self.nets, self.classes
         images = [sample.image_hash for sample in samples]
         for position, folder in enumerate(self.folders):
             own = ((sample.id, of_folders[position]) for sample, of_folders in zip(samples, maps, strict=True))
-            write_shard(folder, index, maps=own, images=images, **about)  # type: ignore[arg-type]
+            write_shard(folder, index, nets=nets, classes=classes, maps=own, images=images, made_with=made_with)
 
     def _is_right(self, path: Path, samples: Sequence[Sample], force: bool) -> bool:
         if not path.is_file():

@@ -64,10 +64,17 @@ def train_experiment(
         num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
         data = data.model_copy(update={"cache": choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)})
         experiment = experiment.model_copy(update={"data": data})
-    todo, shared = list[Fold](), {"fold_of": fold_of, "folds_hash": folds_hash, "on_epoch": on_epoch}
+    todo = list[Fold]()
     for number in folds:
-        run_dir = project.run_dir(name, number)
-        fold = Fold(run_dir=run_dir, manifest=manifest, experiment=experiment, number=number, **shared)  # type: ignore[arg-type]
+        fold = Fold(
+            run_dir=project.run_dir(name, number),
+            manifest=manifest,
+            experiment=experiment,
+            number=number,
+            fold_of=fold_of,
+            folds_hash=folds_hash,
+            on_epoch=on_epoch,
+        )
         if _is_done(fold):
             continue
         fold.check_source()
