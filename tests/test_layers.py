@@ -21,7 +21,8 @@ LAYERS = {name: layer for layer, name in enumerate(ORDER)}
 CV2_ROOMS = ("data", "studio", "ensemble.postprocess", "ensemble.shape", "export.pictures", "export.labels")
 KERAS_ROOMS = ("nets", "training", "prediction.loading", "prediction.pipeline", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
-# Pages and submissions are made without waiting seven seconds for TensorFlow.
+SLOW_MODULES = KERAS_MODULES | {"scipy.stats", "scipy.spatial", "sklearn"}  # the latter take 0.2 to 1 s
+# Pages and submissions are made without waiting seven seconds for TensorFlow, or half a second for scipy.stats.
 LIGHT_MODULES = (
     *("dataset.manifest", "dataset.checks", "dataset.folds", "data.io", "ensemble.ensemble", "ensemble.recipe"),
     *("prediction.maps", "ensemble.postprocess", "ensemble.score", "submission.submission", "evaluation.compare"),
@@ -95,15 +96,15 @@ def test_no_two_rooms_import_each_other() -> None:
     assert not imported, f"these import each other in a circle: {sorted(imported)}"
 
 
-def test_light_modules_do_not_load_tensorflow() -> None:
+def test_light_modules_load_nothing_slow() -> None:
     names = [f"unets.{name}" for name in LIGHT_MODULES]
     # One process for all: the first that loads it is named.
     program = f"""
 import importlib, sys
 for name in {names}:
     importlib.import_module(name)
-    heavy = {KERAS_MODULES} & set(sys.modules)
-    assert not heavy, f"importing {{name}} loads {{sorted(heavy)}}"
+    slow = {SLOW_MODULES} & set(sys.modules)
+    assert not slow, f"importing {{name}} loads {{sorted(slow)}}"
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from unets.metrics.intervals import Interval, bootstrap_mean, find_p_value, find_percentiles, note_few_groups
 
@@ -37,6 +38,16 @@ def test_the_p_value_is_that_of_student() -> None:
     assert find_p_value(-values, list("abcd")) == 1
     assert find_p_value(np.ones(4), list("aaaa")) == 1
     assert find_p_value(np.ones(4), list("abcd")) == 0
+
+
+@pytest.mark.parametrize("num_groups", [2, 3, 5, 20, 1000])
+def test_quantiles_and_probabilities_are_those_of_scipy_stats(num_groups: int) -> None:
+    reach = np.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(0.975, num_groups - 1)
+    share = stats.norm.cdf(-reach)
+    np.testing.assert_allclose(find_percentiles(num_groups), (100 * share, 100 * (1 - share)), rtol=1e-12, atol=1e-12)
+    values = np.random.default_rng(num_groups).normal(0.3, 1, num_groups)
+    expected = stats.ttest_1samp(values, 0, alternative="greater").pvalue if values.mean() > 0 else 1
+    assert find_p_value(values, [str(number) for number in range(num_groups)]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_photos_alike_within_groups_widen_it() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
@@ -73,7 +73,7 @@ def find_range(shares: npt.NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.percentile(shares, [_OUTSIDE, 100 - _OUTSIDE])
     if 1 < (count := len(shares)) < 100 / _OUTSIDE:
         logs = np.log(shares + _LEAST_SHARE)
-        reach = t.ppf(1 - _OUTSIDE / 100, count - 1) * logs.std(ddof=1) * (1 + 1 / count) ** 0.5
+        reach = stdtrit(count - 1, 1 - _OUTSIDE / 100) * logs.std(ddof=1) * (1 + 1 / count) ** 0.5
         ends = np.exp(logs.mean() + reach * np.array([-1, 1])) - _LEAST_SHARE
         low, high = min(low, max(ends[0], 0)), max(high, min(ends[1], 1))
     return round(float(low), 6), round(float(high), 6)

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.spatial import KDTree
 
 from unets.config import Coding, DatasetConfig, SizeHW
 from unets.data.geometry import resize
@@ -201,6 +200,8 @@ def read_coded(path: Path, coding: Coding) -> MaskHW:
     if coding.threshold is not None:
         is_above = (values.max(axis=-1) if values.ndim == 3 else values) >= coding.threshold
         return np.asarray(~is_above if coding.values == (0,) else is_above, dtype=np.uint8)
+    from scipy.spatial import KDTree  # takes a fifth of a second to import, and most stages draw no mask
+
     indices = dict.fromkeys(coding.background, 0) | dict.fromkeys(coding.ignored, IGNORE)
     indices |= {value: index for index, value in enumerate(coding.values or (), start=1)}
     has_colors = coding.has_colors or values.ndim == 3
