@@ -106,8 +106,8 @@ def test_what_a_fit_gains_on_its_own_photos_is_no_gain() -> None:
 
 def test_the_rest_is_fitted_and_evaluated_on_what_was_kept() -> None:
     part_of = np.arange(6) % 2
-    weights = [(0.1,), (0.2,), (0.3,)]
-    candidate = Candidate(what="weights", propose=lambda recipe, part: [recipe.change(weights=weights[part])])
+    weights = {0: (0.1,), 1: (0.2,), None: (0.3,)}  # by the part that they are fitted without
+    candidate = Candidate(what="weights", propose=lambda recipe, left: [recipe.change(weights=weights[left])])
 
     # 0.4 helps with the new weights alone
     def rule(image: int, recipe: Recipe) -> float:

@@ -11,9 +11,10 @@ gains of the rest as they were; drawn again each time, it would be some 3.5 % be
 kept must also gain at least `MIN_GAIN`, cost no class more than that, and rest on `MIN_GROUPS` groups.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ POSTPROCESSING_VALUES: dict[str, tuple[Any, ...]] = {
 }
 OBJECT_STEPS = ("neck_px", "min_object_px")  # tried where the metric is of objects
 
-PartOf = npt.NDArray[np.intp]
+PartOf = npt.NDArray[np.intp]  # of each image the part, 0, 1, ...
+LeftOut = int | None  # the part that something is fitted without; None: it is fitted on all images
 Values = npt.NDArray[np.float64]
 ScoreRecipes = Callable[[Sequence[Recipe]], Fractions]  # gives (images, recipes, classes, 2)
 
@@ -54,9 +56,9 @@ class Candidate:
     what: str  # the field of the recipe, or of its post-processing
     of_class: str = ""  # that it changes; the others keep what they have
     index: int = 0  # of that class
-    # Gets a recipe and the part that it must not be fitted on (of the last, `part_of` has no
-    # image: it is fitted on all). The proposal with the best score on the other parts is taken; ties: the first.
-    propose: Callable[[Recipe, int], Sequence[Recipe]]
+    # Gets a recipe and what it is fitted without. The proposal with the best score on the rest is taken; ties: the
+    # first.
+    propose: Callable[[Recipe, LeftOut], Sequence[Recipe]]
 
 
 class CandidateResult(Config):
@@ -132,12 +134,14 @@ def select(
     All candidates that are left are scored in one call of `score`, which goes over all maps: only one that is kept
     makes the rest be scored again. Nothing is tried below `MIN_GROUPS` groups.
     """
-    num_parts, family = int(part_of.max()) + 1, len(candidates)
-    recipes = [start] * (num_parts + 1)  # the last is fitted on all
+    parts, family = range(int(part_of.max()) + 1), len(candidates)
+    recipes: dict[LeftOut, Recipe] = dict.fromkeys((*parts, None), start)
     results: list[CandidateResult] = []
     pending = list(candidates) if len(set(groups)) >= MIN_GROUPS else []
     while pending:
-        proposals = [[one.propose(recipe, part) for part, recipe in enumerate(recipes)] for one in pending]
+        proposals = [
+            {left_out: one.propose(recipe, left_out) for left_out, recipe in recipes.items()} for one in pending
+        ]
         table = _Table(recipes, proposals, part_of, score, metric)
         before, tried = table.evaluate(recipes), []
         for candidate, proposal in zip(pending, proposals, strict=True):
@@ -147,12 +151,14 @@ def select(
         for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
             num_kept = sum(result.is_kept for result in results)
             reason = _explain_refusal(gains, p_value, _ALPHA / (family - num_kept), classes)
-            *by_part, value = (describe_choice(recipe, candidate.what, candidate.index) for recipe in chosen)
+            values = {
+                left_out: describe_choice(one, candidate.what, candidate.index) for left_out, one in chosen.items()
+            }
             result = CandidateResult(
                 what=candidate.what,
                 of_class=candidate.of_class,
-                value=value,
-                values_by_part=tuple(by_part),
+                value=values[None],
+                values_by_part=tuple(values[part] for part in parts),
                 gain=bootstrap_mean(gains.mean(axis=1), groups),
                 p_value=p_value,
                 is_kept=not reason,
@@ -163,7 +169,13 @@ def select(
             if not reason:
                 recipes = chosen
                 break
-    return Selection(recipe=recipes[-1], recipes_by_part=tuple(recipes[:-1]), results=tuple(results))
+    by_part = tuple(recipes[part] for part in parts)
+    return Selection(recipe=recipes[None], recipes_by_part=by_part, results=tuple(results))
+
+
+def _find_rest(part_of: PartOf, left_out: LeftOut) -> npt.NDArray[np.bool_]:
+    """Tells of each image whether something is fitted on it."""
+    return np.full(len(part_of), True) if left_out is None else part_of != left_out
 
 
 def _explain_refusal(gains: Values, p_value: float, alpha: float, classes: Sequence[str]) -> str:
@@ -180,56 +192,57 @@ def _explain_refusal(gains: Values, p_value: float, alpha: float, classes: Seque
 class _Table:
     """The fractions of each image under each recipe that is tried.
 
-    `proposals` has some recipes of each candidate, for each part and for all.
+    `proposals` has of each candidate some recipes in place of each of `recipes`.
     """
 
     def __init__(
         self,
-        recipes: Sequence[Recipe],
-        proposals: Sequence[Sequence[Sequence[Recipe]]],
+        recipes: Mapping[LeftOut, Recipe],
+        proposals: Sequence[Mapping[LeftOut, Sequence[Recipe]]],
         part_of: PartOf,
         score: ScoreRecipes,
         metric: Metric,
     ) -> None:
         self._part_of, self._metric = part_of, metric
-        everything = [*recipes, *(recipe for proposal in proposals for options in proposal for recipe in options)]
-        self._column_of = {recipe: column for column, recipe in enumerate(dict.fromkeys(everything))}
+        options = chain.from_iterable(options for proposal in proposals for options in proposal.values())
+        self._column_of = {one: column for column, one in enumerate(dict.fromkeys([*recipes.values(), *options]))}
         self._fractions = score(tuple(self._column_of))
 
-    def evaluate(self, recipes: Sequence[Recipe]) -> Values:
+    def evaluate(self, recipes: Mapping[LeftOut, Recipe]) -> Values:
         """Returns the value of each image and class under the recipe that was fitted without the image's part."""
-        columns = np.array([self._column_of[recipe] for recipe in recipes])
+        columns = np.array([self._column_of[recipes[part]] for part in range(int(self._part_of.max()) + 1)])
         return self._metric.to_values(self._fractions[np.arange(len(self._part_of)), columns[self._part_of]])
 
-    def choose(self, proposal: Sequence[Sequence[Recipe]]) -> list[Recipe]:
-        """Chooses the best of what is proposed for each part, by the scores of all other parts."""
-        chosen = []
-        for part, options in enumerate(proposal):
-            fractions = self._fractions[self._part_of != part][:, [self._column_of[recipe] for recipe in options]]
-            chosen.append(options[int(np.argmax(self._metric.to_values(fractions).mean(axis=(0, 2))))])
+    def choose(self, proposal: Mapping[LeftOut, Sequence[Recipe]]) -> dict[LeftOut, Recipe]:
+        """Chooses the best of what is proposed without each part, by the scores of the rest."""
+        chosen = {}
+        for left_out, options in proposal.items():
+            columns = [self._column_of[recipe] for recipe in options]
+            fractions = self._fractions[_find_rest(self._part_of, left_out)][:, columns]
+            chosen[left_out] = options[int(np.argmax(self._metric.to_values(fractions).mean(axis=(0, 2))))]
         return chosen
 
 
 def _propose_weights(
     pixels: Sequence[PixelSample], part_of: PartOf, metric: Metric
-) -> Callable[[Recipe, int], Sequence[Recipe]]:
+) -> Callable[[Recipe, LeftOut], Sequence[Recipe]]:
     """Proposes the weights that are best for a recipe's threshold, fitted without a part."""
 
     @cache
-    def fit(recipe: Recipe, part: int) -> tuple[float, ...]:
-        used = [one for one, part_of_one in zip(pixels, part_of, strict=True) if part_of_one != part]
+    def fit(recipe: Recipe, left_out: LeftOut) -> tuple[float, ...]:
+        used = list(compress(pixels, _find_rest(part_of, left_out)))
         return select_members(PixelSample.join(used), recipe, metric)
 
-    def propose(recipe: Recipe, part: int) -> list[Recipe]:
+    def propose(recipe: Recipe, left_out: LeftOut) -> list[Recipe]:
         # A candidate that is kept makes the others be proposed again: selecting takes seconds.
         same_fit = recipe.change(weights=(1.0,), postprocessing=Postprocessing())  # all that fitting depends on
-        return [recipe.change(weights=fit(same_fit, part))]
+        return [recipe.change(weights=fit(same_fit, left_out))]
 
     return propose
 
 
 def _propose_values(
-    what: str, values: Sequence[Any], index: int, num_classes: int, recipe: Recipe, _: int
+    what: str, values: Sequence[Any], index: int, num_classes: int, recipe: Recipe, _: LeftOut
 ) -> list[Recipe]:
     """Proposes values of the threshold or a step of one class, or of all where `num_classes` is 1.
 
