@@ -12,6 +12,7 @@ from PIL import Image
 
 import unets.dataset.checks
 from unets.config import CsvSource, DatasetConfig, SubmissionConfig, load_dataset
+from unets.data.image import ImageFile, ImageKind
 from unets.data.samples import read_mask
 from unets.dataset.checks import MAX_FAULTS_PRINTED, CheckReport, check_data
 from unets.dataset.manifest import import_data, read_manifest
@@ -174,18 +175,18 @@ def test_a_kill_loses_the_chunk_at_work_alone(
 ) -> None:
     project = make_competition(num_groups=2)  # 16 images
     monkeypatch.setattr(unets.dataset.checks, "CHUNK_SIZE", 3)
-    check_chunk, calls = unets.dataset.checks._check_chunk, []
+    opened: list[Path] = []
 
-    def interrupt(chunk, dataset):  # type: ignore[no-untyped-def]
-        calls.append(chunk)
-        if len(calls) == 4:
+    def open_nine(path: Path, kind: ImageKind) -> ImageFile:
+        opened.append(path)
+        if len(opened) == 10:
             raise KeyboardInterrupt
-        return check_chunk(chunk, dataset)
+        return ImageFile(path, kind)
 
-    monkeypatch.setattr(unets.dataset.checks, "_check_chunk", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(unets.dataset.checks, "ImageFile", open_nine)
+    with pytest.raises(KeyboardInterrupt), use_jobs(1):
         check(project)
-    monkeypatch.setattr(unets.dataset.checks, "_check_chunk", check_chunk)
+    monkeypatch.setattr(unets.dataset.checks, "ImageFile", ImageFile)
     recorded = project.checked_path.read_text()
     project.checked_path.write_text(f'rubbish\n{{"id": 3}}\n{recorded[:-5]}')  # and the last line is torn
     report = check(project)

@@ -1,5 +1,7 @@
 """What the backend is asked for one device; several are tested in tests/training/test_data_parallel.py, by training."""
 
+from types import SimpleNamespace
+
 import keras
 import pytest
 
@@ -25,7 +27,7 @@ def test_several_devices_share_equal_parts_on_jax_alone(monkeypatch: pytest.Monk
 
 
 def test_the_order_of_sums_is_fixed_or_it_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    tf = pytest.importorskip("tensorflow")
+    tf, _ = pytest.importorskip("tensorflow"), pytest.importorskip("jax")
     calls: list[int] = []
     # Not for real: it would hold for all tests to come. tests/training/test_resume.py does, in a process of its own.
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: calls.append(1))
@@ -33,8 +35,9 @@ def test_the_order_of_sums_is_fixed_or_it_is_told_how(monkeypatch: pytest.Monkey
     backend.fix_order()
     assert calls == [1]
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
-    for gpus, flags in (([], ""), (["a GPU"], "--xla_dump_to=a --xla_gpu_deterministic_ops=true")):
-        monkeypatch.setattr(backend, "_list_gpus", lambda gpus=gpus: gpus)
+    gpu = SimpleNamespace(platform="gpu", device_kind="a GPU", compute_capability="9.0")
+    for devices, flags in (([], ""), ([gpu], "--xla_dump_to=a --xla_gpu_deterministic_ops=true")):
+        monkeypatch.setattr("jax.devices", lambda devices=devices: devices)
         monkeypatch.setenv("XLA_FLAGS", flags)
         backend.fix_order()
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=a")
