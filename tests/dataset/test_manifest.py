@@ -209,6 +209,19 @@ def test_an_import_that_was_stopped_goes_on(make_competition: MakeCompetition) -
     assert not list(project.masks_dir.glob(".*"))
 
 
+def test_a_lock_that_is_a_link_is_named(make_competition: MakeCompetition) -> None:
+    """As where a models folder is put together from links to another's files."""
+    project = make_competition(num_groups=2)
+    load(project)
+    lock_path = project.models_dir / ".import.lock"
+    lock_path.unlink(missing_ok=True)
+    lock_path.symlink_to("elsewhere")
+    load(project)  # nothing changed: nothing is imported
+    (project.input_dir / "train" / "car000_01.jpg").unlink()
+    with pytest.raises(InputError, match=r"\.import\.lock must be a plain file, .* Delete it"):
+        load(project)
+
+
 def test_junk_is_no_image_and_symlinked_folders_are_followed(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, num_views=1, num_test_groups=1)
     elsewhere = project.input_dir.parent / "elsewhere"

@@ -103,6 +103,18 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
     assert find_lock_owner(run_dir) is None and not was_killed(run_dir)
 
 
+@pytest.mark.parametrize("kind", ["link", "loop", "folder"])
+def test_what_lies_in_the_place_of_a_lock_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ".lock"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(".lock" if kind == "loop" else "elsewhere")
+    wanted = r"\.lock must be a plain file, .* Received: a link or a folder\. Delete it"
+    with pytest.raises(InputError, match=wanted), lock(tmp_path):
+        raise AssertionError("it is locked")
+
+
 @pytest.mark.parametrize("host", ["another_machine", os.uname().nodename, None])
 def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | None) -> None:
     """Of another machine, of a number that another process has now, or half written."""

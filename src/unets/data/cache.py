@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL
-from filelock import FileLock
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_image, read_soft_target
-from unets.store.runs import fingerprint, hash_code
+from unets.store.runs import fingerprint, hash_code, open_lock
 from unets.workers.machine import find_free_memory
 from unets.workers.pool import run_tasks
 
@@ -111,7 +110,7 @@ def open_reader(
     folder, part = cache_dir / f"{prefix}{key}", cache_dir / f".part-{prefix}{key}"
     cache_dir.mkdir(parents=True, exist_ok=True)
     # Folds that are trained side by side want the same cache: one fills it, the others wait.
-    with FileLock(cache_dir / f".{prefix}lock"):
+    with open_lock(cache_dir / f".{prefix}lock"):
         if not folder.exists():
             for path in cache_dir.iterdir():  # of this size and name, whole or begun
                 if re.fullmatch(rf"(\.part-)?{re.escape(prefix)}[0-9a-f]+", path.name):

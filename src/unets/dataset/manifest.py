@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from filelock import FileLock
 
 from unets.config import DatasetConfig, check_name
 from unets.data.files import hash_content, read_stamp, walk_files
@@ -39,6 +38,7 @@ from unets.store.runs import (
     fingerprint,
     hash_code,
     hash_file,
+    open_lock,
     read_csv,
     read_json,
     read_json_lines,
@@ -83,7 +83,7 @@ def read_manifest(project: Project, dataset: DatasetConfig) -> Manifest:
     """Reads the tables of the import, which is made first where INPUT changed since; raises as `import_data`."""
     if not _is_current(project, dataset):
         project.models_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(project.models_dir / ".import.lock"):  # processes wait for each other
+        with open_lock(project.models_dir / ".import.lock"):  # processes wait for each other
             if not _is_current(project, dataset):
                 import_data(project, dataset)
     kind, samples = find_kind(dataset), {"train": list[Sample](), "test": list[Sample]()}

@@ -180,16 +180,26 @@ def hash_code(*folders: str) -> str:
     return fingerprint(code=[hash_file(path) for path in found])
 
 
+def open_lock(path: Path, *, timeout: float = -1) -> FileLock:
+    """Returns the lock that a file is; who enters it waits for others for `timeout` seconds, -1 is as long as it takes.
+
+    Raises InputError where something else than a plain file has its name.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"{path} must be a plain file, as it is a lock. Received: a link or a folder. Delete it")
+    return FileLock(path, timeout=timeout)
+
+
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Locks a folder for as long as the block runs, so that other processes stay out of it; a kill unlocks it.
 
     A file beside the lock says who owns it. On a shared folder other hosts stay out too, where the file system has
     locks (NFS from version 4 on). Raises InputError where another process has locked it; says which stage, process and
-    host, and since when.
+    host, and since when. Raises as `open_lock`, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file_lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER
+    file_lock, owner = open_lock(folder / _LOCK, timeout=0), folder / _OWNER
     try:
         file_lock.acquire()
     except Timeout as error:
