@@ -256,9 +256,7 @@ def draw_gains(records: Mapping[str, Any], path: Path) -> None:
     axis.axvline(0, color="#888888", linewidth=1)
     axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="score of ours minus the peer's, 95 % interval")
     axis.spines[["top", "right"]].set_visible(False)
-    plt.rcParams["svg.hashsalt"] = "unets"  # the same bytes each time
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    _save(figure, path)
 
 
 def draw_curve(records: Mapping[str, Any], path: Path) -> bool:
@@ -292,10 +290,17 @@ def draw_curve(records: Mapping[str, Any], path: Path) -> bool:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("score on test images")
     axes[0][0].legend(frameon=False)
-    plt.rcParams["svg.hashsalt"] = "unets"
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    _save(figure, path)
     return True
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Writes a figure, of the same bytes each time."""
+    from matplotlib import pyplot as plt
+
+    with plt.rc_context({"svg.hashsalt": "unets"}):
+        figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
 
 
 def _run_pair(records: dict[str, Any], given: str, key: str, args: argparse.Namespace) -> None:
