@@ -164,7 +164,7 @@ def measure_prediction(
         place = folder / "alone"
         place.mkdir(exist_ok=True)
         for sample in chosen:
-            mean, _ = predictor(read_image(sample, size_hw)[None])
+            mean = predictor(read_image(sample, size_hw)[None])[0]
             for index, layer_hw in enumerate(np.moveaxis(mean[0], -1, 0)):
                 cv2.imwrite(str(place / f"{sample.id}_{index}.png"), layer_hw)
 

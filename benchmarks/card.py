@@ -153,8 +153,8 @@ def measure_correctness(args: Args) -> Found:
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true",
         "JAX_ENABLE_COMPILATION_CACHE": "false",  # a run that goes on may be compiled elsewhere
     }
-    run_part("begin", args, **order)
-    resumed = run_part("resume", args, **order)
+    run_part("begin", args, None, **order)
+    resumed = run_part("resume", args, None, **order)
     return {
         "device": own["device"],
         "against": cpu["device"],
@@ -175,7 +175,8 @@ def make_maps(args: Args) -> Found:
 
     model, path = load_model("demo"), args.work / f"maps_{os.getpid()}.npz"
     photos = [*sorted((ROOT / "examples").glob("*.jpg")), *sorted((args.input / "train").glob("*.jpg"))[::16][:8]]
-    np.savez(path, **{photo.stem: model.probs(photo) for photo in photos})
+    maps: dict[str, Any] = {photo.stem: model.probs(photo) for photo in photos}
+    np.savez(path, **maps)
     return {"path": str(path), "device": describe_device(), "precision": choose_precision("auto")}
 
 

@@ -30,7 +30,7 @@ def try_set(input_dir: Path, judge: Path) -> tuple[str, str]:
             write_dump(project, read_manifest(project, scaffold.dataset), Path(folder) / "dump")
         except InputError as error:
             return "refused", str(error).replace(f"{input_dir}/", "").split("\n")[0]
-        words = [sys.executable, judge, Path(folder) / "dump", input_dir.with_suffix(".npz")]
+        words: list[str | Path] = [sys.executable, judge, Path(folder) / "dump", input_dir.with_suffix(".npz")]
         said = subprocess.run(words, capture_output=True, text=True, check=False)
     questions = "; ".join(question.text for question in scaffold.questions)
     if said.returncode:

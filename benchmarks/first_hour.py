@@ -15,12 +15,13 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("apple", "lemon", "leaf")
@@ -53,7 +54,7 @@ COMMANDS = (
 def write_set(folder: Path, seed: int = 0) -> None:
     """Writes `annotations.json` with polygons, `train/` and `test/` below `folder`, and one new image beside it."""
     rng = np.random.default_rng(seed)
-    images, annotations = [], []
+    images, annotations = [], list[dict[str, Any]]()
     for number in range(1, NUM_TRAIN + NUM_TEST + 1):
         part = "train" if number <= NUM_TRAIN else "test"
         image, objects = draw_image(_SIZES_HW[number % 3], rng)
@@ -82,14 +83,15 @@ def draw_image(size_hw: tuple[int, int], rng: np.random.Generator) -> tuple[Floa
     height, width = size_hw
     grain = (9, 1) if rng.random() < 0.5 else (3, 3)  # of wood; of cloth and stone
     noise = cv2.GaussianBlur(rng.normal(0, 60, size_hw), (0, 0), sigmaX=grain[0], sigmaY=grain[1])
-    image = np.array(_GROUNDS[rng.integers(len(_GROUNDS))], np.float32) + noise[..., None].astype(np.float32)
+    image: Floats = np.array(_GROUNDS[rng.integers(len(_GROUNDS))], np.float32) + noise[..., None].astype(np.float32)
     objects, taken = [], np.zeros(size_hw, np.uint8)
     for _ in range(rng.integers(2, 7)):
         kind, radius = int(rng.integers(3)), rng.uniform(0.08, 0.17) * min(size_hw)
         middle = rng.uniform((1.2 * radius,) * 2, (width - 1.2 * radius, height - 1.2 * radius))
         polygon = _draw_outline(CLASSES[kind], radius, rng) + middle
-        mask = cv2.fillPoly(np.zeros(size_hw, np.uint8), [polygon.round().astype(np.int32)], 1)
-        if (cv2.dilate(mask, np.ones((7, 7))) & taken).any():
+        mask = np.zeros(size_hw, np.uint8)
+        cv2.fillPoly(mask, [polygon.round().astype(np.int32)], 1)
+        if cv2.dilate(mask, np.ones((7, 7)))[taken > 0].any():
             continue
         taken |= mask
         image = _paint(image, mask, CLASSES[kind], middle, radius, rng)
@@ -107,14 +109,14 @@ def _draw_outline(name: str, radius: float, rng: np.random.Generator) -> Floats:
     if name != "apple":  # pointed ends
         points[:, 1] *= np.sqrt(np.abs(np.sin(angles)))
     turn = rng.uniform(0, 2 * np.pi)
-    return points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return np.asarray(points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]))
 
 
 def _paint(
     image: Floats, mask: npt.NDArray[np.uint8], name: str, middle: Floats, radius: float, rng: np.random.Generator
 ) -> Floats:
     """Lays a soft shadow and a shaded object with a highlight over the image."""
-    shift = np.float32([[1, 0, 0.15 * radius], [0, 1, 0.2 * radius]])
+    shift = np.array([[1, 0, 0.15 * radius], [0, 1, 0.2 * radius]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(mask, shift, mask.shape[::-1]).astype(np.float32), (0, 0), 0.12 * radius)
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
     far = np.hypot(x - middle[0] + 0.35 * radius, y - middle[1] + 0.35 * radius) / radius

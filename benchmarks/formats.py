@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -122,7 +123,7 @@ def draw_all(name: str = "img_{:03d}", **more: object) -> tuple[list[Drawing], l
 def write_coco(folder: Path) -> Set:
     """COCO: `annotations/instances_train.json` with polygons and run lengths, `train/`, `test/`."""
     train, test = draw_all()
-    images, annotations = [], []
+    images, annotations = [], list[dict[str, Any]]()
     for number, drawing in enumerate(train, start=1):
         height, width = drawing.image.shape[:2]
         images.append({"id": number, "file_name": f"{drawing.id}.jpg", "height": height, "width": width})
@@ -181,7 +182,7 @@ def write_overlapping(folder: Path) -> Set:
     _write_csv(folder / "train.csv", header, rows)
     _write_csv(folder / "sample_submission.csv", header, [(d.id, name, "1 1") for d in test for name in CLASSES])
     columns = {"image_column": "id", "rle_column": "segmentation", "class_column": "class"}
-    return Set(train=train, test=test, by_column=True, names=CLASSES, **columns)  # type: ignore[arg-type]
+    return Set(train=train, test=test, by_column=True, names=CLASSES, **columns)
 
 
 def write_voc(folder: Path) -> Set:

@@ -21,9 +21,10 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 
 from unets.config import DatasetConfig
+from unets.data.io import encode_jpeg
 from unets.data.samples import Sample
 from unets.evaluation.predictions import Prediction
-from unets.pages.gallery import Column, Gallery, build_data, encode_jpeg, encode_planes
+from unets.pages.gallery import Column, Gallery, build_data, encode_planes
 from unets.pages.page import render_page
 from unets.tables import Table
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from unets.config import ENCODERS, ModelConfig, load_experiment
 
@@ -127,7 +128,7 @@ def format_counts(parameters: int, multiply_adds: int) -> str:
     return f"{parameters / 1e6:.2f} M | {multiply_adds / 1e9:.2f} G"
 
 
-def _run(name: str) -> dict[str, float]:
+def _run(name: str) -> dict[str, Any]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(
         [sys.executable, __file__, "--child", name], capture_output=True, text=True, env=environment, check=False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-Array = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]  # uint8, which the types of cv2 do not tell
 
 
 def load_public_batch(pairs: Sequence[tuple[Path, Path]], size_hw: tuple[int, int], rng: np.random.Generator) -> Batch:
@@ -30,7 +31,7 @@ def load_public_batch(pairs: Sequence[tuple[Path, Path]], size_hw: tuple[int, in
     photos, masks = [], []
     height, width = size_hw
     for photo_path, mask_path in pairs:
-        photo = cv2.resize(cv2.imread(str(photo_path)), (width, height))
+        photo = cv2.resize(np.asarray(cv2.imread(str(photo_path))), (width, height))
         mask = cv2.resize(np.array(Image.open(mask_path)) * np.uint8(255), (width, height))
         photo = _shift_hsv(photo, rng)
         photo, mask = _shift_scale_rotate(photo, mask, rng)
@@ -38,17 +39,18 @@ def load_public_batch(pairs: Sequence[tuple[Path, Path]], size_hw: tuple[int, in
             photo, mask = cv2.flip(photo, 1), cv2.flip(mask, 1)
         photos.append(photo)
         masks.append(mask[..., None])
-    return np.array(photos, np.float32) / 255, np.array(masks, np.float32) / 255
+    return np.array(photos, np.float32) / np.float32(255), np.array(masks, np.float32) / np.float32(255)
 
 
 def _shift_hsv(photo: Array, rng: np.random.Generator) -> Array:
     if rng.random() >= 0.5:
         return photo
+    add: Any = cv2.add  # its types know no numbers
     hue, saturation, value = cv2.split(cv2.cvtColor(photo, cv2.COLOR_BGR2HSV))
-    hue = cv2.add(hue, float(rng.uniform(-50, 50)))
-    saturation = cv2.add(saturation, float(rng.uniform(-5, 5)))
-    value = cv2.add(value, float(rng.uniform(-15, 15)))
-    return cv2.cvtColor(cv2.merge((hue, saturation, value)), cv2.COLOR_HSV2BGR)
+    hue = add(hue, float(rng.uniform(-50, 50)))
+    saturation = add(saturation, float(rng.uniform(-5, 5)))
+    value = add(value, float(rng.uniform(-15, 15)))
+    return np.asarray(cv2.cvtColor(cv2.merge((hue, saturation, value)), cv2.COLOR_HSV2BGR))
 
 
 def _shift_scale_rotate(photo: Array, mask: Array, rng: np.random.Generator) -> tuple[Array, Array]:

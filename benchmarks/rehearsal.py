@@ -187,11 +187,11 @@ def lay_out(root: Path, input_dir: Path, num_images: int, full_hw: tuple[int, in
     rows = rows[:: max(1, len(rows) // _NUM_FILES)][:_NUM_FILES]
     files, rles = [], []
     for index, (name, rle) in enumerate(rows):
-        image = cv2.imread(str(input_dir / "train" / name))
+        image = np.asarray(cv2.imread(str(input_dir / "train" / name)))
         mask_hw = decode_rle(rle, image.shape[:2])
         if full_hw is not None:
-            image = cv2.resize(image, full_hw[::-1], interpolation=cv2.INTER_AREA)
-            mask_hw = cv2.resize(mask_hw.astype(np.uint8), full_hw[::-1], interpolation=cv2.INTER_NEAREST)
+            image = np.asarray(cv2.resize(image, full_hw[::-1], interpolation=cv2.INTER_AREA))
+            mask_hw = np.asarray(cv2.resize(mask_hw, full_hw[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
         files.append(part / "files" / f"{index}.jpg")
         rles.append(encode_rle(mask_hw > 0))
         if full_hw is None:

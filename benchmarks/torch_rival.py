@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ _RATE, _DECAY, _WARMUP = 1e-3, 1e-2, 0.05
 _BUDGET_PX = 1.25 * 320 * 480
 _SMALL_PX = 200 * 200  # batches of more images below
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]  # uint8, which the types of cv2 do not tell
 Pair = tuple[Image, Image]  # RGB (height, width, 3); class index (height, width)
 
 
@@ -69,7 +70,7 @@ class Rival(nn.Module):  # type: ignore[misc]
         for level, skip in zip(self.levels, [*skips[::-1], None], strict=True):
             x = functional.interpolate(x, scale_factor=2, mode="nearest")
             x = level(x if skip is None else torch.cat([x, skip], dim=1))
-        return self.classify(x)  # type: ignore[no-any-return]
+        return self.classify(x)
 
 
 def choose_size(image_hw: tuple[int, int]) -> tuple[int, int]:
@@ -134,9 +135,9 @@ def predict(trained: Trained, image_hwc: Image, *, has_background: bool) -> Imag
     mean = (probs[0] + probs[1].flip(-1)) / 2
     full = functional.interpolate(mean[None], image_hwc.shape[:2], mode="bilinear", align_corners=False)[0]
     if len(full) == 1:
-        return (full[0] > 0.5).numpy().astype(np.uint8)
+        return np.asarray((full[0] > 0.5).numpy(), np.uint8)
     full = full if has_background else torch.cat([torch.zeros_like(full[:1]), full[1:]])
-    return full.argmax(dim=0).numpy().astype(np.uint8)
+    return np.asarray(full.argmax(dim=0).numpy(), np.uint8)
 
 
 def _convolve(before: int, filters: int) -> list[nn.Module]:
@@ -153,7 +154,8 @@ def _augment(pair: Pair, rng: np.random.Generator) -> Pair:
     height, width = mask.shape
     if rng.random() < 0.5:
         image, mask = cv2.flip(image, 1), cv2.flip(mask, 1)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-10, 10), rng.uniform(0.9, 1.1))
+    turn, zoom = rng.uniform(-10, 10), rng.uniform(0.9, 1.1)
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), turn, zoom), np.float64)
     matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * (width, height)
     border = cv2.BORDER_REFLECT_101
     image = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)

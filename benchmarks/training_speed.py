@@ -46,6 +46,7 @@ class Worker:
 
     def step(self, _: int) -> None:
         """Makes the steps of one turn, and waits until they are done."""
+        assert self.process.stdin is not None
         self.process.stdin.write(f"{_STEPS}\n")
         self.process.stdin.flush()
         _read_line(self.process)
@@ -141,7 +142,7 @@ def _read_line(process: subprocess.Popen[str]) -> str:
     Raises:
         RuntimeError: it has ended; it has said why.
     """
-    line = process.stdout.readline()
+    line = process.stdout.readline() if process.stdout else ""
     if not line:
         raise RuntimeError("a worker must answer. Received: its end, see above")
     return str(line)
