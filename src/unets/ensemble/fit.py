@@ -9,14 +9,14 @@ import numpy as np
 from unets.config import DatasetConfig, EnsembleConfig
 from unets.dataset.manifest import read_masks_digest
 from unets.ensemble.ensemble import Ensemble, Member, describe_ground_truth
-from unets.ensemble.mask_scores import Fractions, Scores
+from unets.ensemble.mask_scores import Fractions
 from unets.ensemble.oof import open_oof, score_images, write_scores
 from unets.ensemble.recipe import Recipe, default_recipe
 from unets.ensemble.selection import list_candidates, select, split_parts
 from unets.ensemble.weights import count_pixels, draw_pixels
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
-from unets.metrics.masks import find_metric
+from unets.metrics.masks import Values, find_metric
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_json
 
@@ -130,5 +130,5 @@ def _leave_out_each(recipe: Recipe) -> list[Recipe]:
     return found
 
 
-def _bound(differences: Scores, groups: Sequence[str]) -> Interval | None:
+def _bound(differences: Values, groups: Sequence[str]) -> Interval | None:
     return None if np.isnan(differences).any() else bootstrap_mean(differences, groups)

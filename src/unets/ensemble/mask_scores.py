@@ -12,12 +12,10 @@ from unets.config import DatasetConfig
 from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick_classes
 from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
 from unets.metrics.masks import Metric, divide, find_metric
-from unets.metrics.pixels import Numbers, number_class, pick_class, pick_known
+from unets.metrics.pixels import Counts, Numbers, number_class, pick_class, pick_known
 from unets.prediction.maps import from_u8
 
 Fractions = npt.NDArray[np.float64]  # (..., classes, 2), above and below the line
-Scores = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 
 class _Target(NamedTuple):

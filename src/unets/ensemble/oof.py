@@ -14,11 +14,11 @@ from unets.data.samples import Sample, read_mask, read_objects
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest, read_masks_digest
 from unets.ensemble.ensemble import open_member_maps
-from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
+from unets.ensemble.mask_scores import Fractions, score_recipes
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import MapU8, Recipe, default_recipe, make_mask
 from unets.errors import InputError
-from unets.metrics.masks import find_metric
+from unets.metrics.masks import Values, find_metric
 from unets.metrics.pixels import Counts, Numbers, count_pixels_of, describe_pixels, sum_counts
 from unets.prediction.maps import MapReader, list_shards, open_maps
 from unets.store.paths import Project
@@ -111,7 +111,7 @@ def score_images(
 
 def score_oof(
     project: Project, dataset: DatasetConfig, experiment: str, *, folds: Sequence[int] | None = None
-) -> Scores:
+) -> Values:
     """Scores each out-of-fold map of an experiment at full size under the default recipe; writes `oof_scores.csv`.
 
     Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps without TTA. Of
@@ -123,7 +123,7 @@ def score_oof(
     oof, metric, alone = open_oof(project, dataset, [experiment], folds), dataset.metric, default_recipe(dataset)
     look = partial(_count_pixels, alone, len(dataset.classes))
     fractions, counts = score_images(oof, lambda _: ([alone], [alone]), what=f"score {experiment}", look=look)
-    scores: Scores = find_metric(metric).to_values(fractions).mean(axis=-1)
+    scores: Values = find_metric(metric).to_values(fractions).mean(axis=-1)
     path, runs = project.oof_scores_path(experiment), {fold: project.run_dir(experiment, fold) for fold in oof.folds}
     write_scores(path, oof, {metric: scores[:, 0], f"{metric}_no_tta": scores[:, 1]})
     found = {str(fold): weights for fold, run_dir in runs.items() if (weights := run_dir / WEIGHTS).exists()}
@@ -134,7 +134,7 @@ def score_oof(
     return scores
 
 
-def write_scores(path: Path, oof: OutOfFold, columns: Mapping[str, Scores]) -> None:
+def write_scores(path: Path, oof: OutOfFold, columns: Mapping[str, Values]) -> None:
     """Writes a csv of `id,group,fold` and columns of scores, one row an image; NaN is an empty cell."""
     rows = (
         [s.id, s.group, oof.fold_of[s.id], *("" if np.isnan(score) else f"{score:.6f}" for score in row)]

@@ -16,11 +16,11 @@ from unets.data.samples import HALF, Sample, check_mask, read_full_size
 from unets.dataset.importers.draws import DrawFiles, DrawRuns, merge_layers, merge_numbers
 from unets.dataset.importers.listing import list_input, stem_of
 from unets.dataset.rle_csv import read_rows
-from unets.ensemble.mask_scores import Fractions, Scores
+from unets.ensemble.mask_scores import Fractions
 from unets.ensemble.postprocess import ClassMask
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
-from unets.metrics.masks import find_metric
+from unets.metrics.masks import Values, find_metric
 from unets.metrics.pixels import Counts, Numbers, describe_pixels, number_class, pair_masks, sum_counts
 from unets.workers.pool import run_tasks
 
@@ -38,7 +38,7 @@ class SubmissionScore:
     interval: Interval  # mean over images, 95 % interval over groups
     ids: tuple[str, ...]
     groups: tuple[str, ...]
-    values: Scores  # one an image, mean over the classes
+    values: Values  # one an image, mean over the classes
     pixels: dict[str, Any]  # Dice and IoU of each class over the pixels of all images, see `describe_pixels`
 
     def summarize(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from unets.ensemble.mask_scores import Fractions
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.ensemble.weights import PixelSample, select_members
 from unets.metrics.intervals import MIN_GROUPS, Interval, bootstrap_mean, find_p_value
-from unets.metrics.masks import Metric
+from unets.metrics.masks import Metric, Values
 
 MIN_GAIN = 5e-5  # of the score: less is not worth a step more for every image
 _ALPHA = 0.025  # that any useless candidate is kept
@@ -45,7 +45,6 @@ OBJECT_STEPS = ("neck_px", "min_object_px")  # tried where the metric is of obje
 
 PartOf = npt.NDArray[np.intp]  # of each image the part, 0, 1, ...
 LeftOut = int | None  # the part that something is fitted without; None: it is fitted on all images
-Values = npt.NDArray[np.float64]
 ScoreRecipes = Callable[[Sequence[Recipe]], Fractions]  # gives (images, recipes, classes, 2)
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from unets.data.objects import BoolMask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +21,7 @@ class Shape:
     contour_px: int  # pixels of the part that lie on a contour, of the outside or of a hole
 
 
-def trace_contours(mask_hw: Mask) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+def trace_contours(mask_hw: BoolMask) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
     """Returns the contours of a mask's parts (connected by sides or corners), and of their holes (by sides).
 
     Each is (points, 1, 2), x and y of the pixels on it. To label parts takes fifty times as long.
@@ -32,7 +32,7 @@ def trace_contours(mask_hw: Mask) -> tuple[list[npt.NDArray[Any]], list[npt.NDAr
     return parts, holes
 
 
-def measure_shape(mask_hw: Mask) -> Shape:
+def measure_shape(mask_hw: BoolMask) -> Shape:
     """Measures one class of a mask, bool (height, width)."""
     (parts, holes), area_px = trace_contours(mask_hw), int(np.count_nonzero(mask_hw))
     largest_px = area_px
@@ -43,7 +43,7 @@ def measure_shape(mask_hw: Mask) -> Shape:
     return Shape(area_px=area_px, parts=len(parts), holes=len(holes), largest_px=largest_px, contour_px=contour_px)
 
 
-def measure_distances(mask_hw: Mask) -> npt.NDArray[np.float32]:
+def measure_distances(mask_hw: BoolMask) -> npt.NDArray[np.float32]:
     """Measures the distance of each pixel to the nearest one of the other side of the contour.
 
     It is float32 (height, width), 1 beside the contour, within 2 %; infinite where there is no contour.

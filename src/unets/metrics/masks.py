@@ -25,11 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from unets.data.objects import label_objects
+from unets.data.objects import BoolMask, label_objects
 from unets.errors import InputError
 
 Mask = npt.NDArray[np.generic]
-BoolMask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
 Fraction = tuple[Any, Any]  # above and below the line: numbers, or arrays of them
 FromCounts = Callable[[Any, Any, Any], Fraction]
