@@ -54,16 +54,15 @@ def fit_ensemble(
     look = partial(draw_pixels, max_pixels=count_pixels(len(groups)), recipe=start) if is_weighed else None
     members = [default.change(weights=tuple(row)) for row in np.eye(num_members).tolist()]
     scored, pixels = score_images(oof, lambda _: (members, members), what=f"{name}: members", look=look)
-    alone = metric.to_values(scored).mean(axis=-1)
+    alone, alone_no_tta = np.split(metric.to_values(scored).mean(axis=-1), 2, axis=1)  # (images, members)
     candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
     selection = select(candidates, start, part_of, groups, score, metric, dataset.classes)
     # As it is, before any fit, without each member, and without TTA: each image by the recipe fitted without its part.
-    final_of = [([one, start, *_leave_out_each(one)], [one]) for one in selection.recipes_by_part]
-    closed, _ = score_images(oof, lambda sample: final_of[part_of_group[sample.group]], what=f"{name}: contributions")
-    final, started, *without, no_tta = metric.to_values(closed).mean(axis=-1).T
-    means = alone.mean(axis=0)
-    best = int(np.argmax(means[:num_members]))
-    recipe = selection.recipe
+    by_part = [([one, start, *_leave_out_each(one)], [one]) for one in selection.recipes_by_part]
+    scored, _ = score_images(oof, lambda sample: by_part[part_of_group[sample.group]], what=f"{name}: contributions")
+    final, started, *without, no_tta = metric.to_values(scored).mean(axis=-1).T
+    means_no_tta = [None if np.isnan(mean) else mean for mean in alone_no_tta.mean(axis=0).tolist()]
+    best, recipe = int(np.argmax(alone.mean(axis=0))), selection.recipe
     ensemble = Ensemble(
         competition=project.competition,
         name=name,
@@ -74,7 +73,7 @@ def fit_ensemble(
                 weight=recipe.weights[index],
                 fingerprint=oof.readers[index].fingerprint,
                 score=bootstrap_mean(alone[:, index], groups),
-                score_no_tta=None if np.isnan(means[num_members + index]) else float(means[num_members + index]),
+                score_no_tta=means_no_tta[index],
                 gain=_bound(final - without[index], groups) if without else None,
             )
             for index, experiment in enumerate(config.experiments)
