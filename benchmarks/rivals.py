@@ -21,8 +21,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -45,7 +45,7 @@ _PAGE = """# What `unets new` proposes, against the usual U-Net in PyTorch
 Written by `benchmarks/rivals.py`; nothing here is typed. Both sides have EfficientNet-Lite0 with ImageNet weights, the
 same training images and the same CPU seconds on one core, all of the process counted; the other side is
 `benchmarks/torch_rival.py`. Scores are means over test images at full size; differences are paired, with a 95 %
-interval over groups, or over images where there are few groups. A row is of one seed. `rule_6` is what
+interval over groups, or over images where there are few groups, of the mean over seeds. `rule_6` is what
 `unets new FOLDER --name NAME --minutes 6` proposed at the row's commit. Rows of earlier rules and other variants: the
 log of [29](../log/2026-11-29.md) and [30 November](../log/2026-11-30.md)."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,40 +184,69 @@ def find_peer(records: Mapping[str, Any], key: str) -> str | None:
     return min(alike, key=lambda peer: seconds[peer], default=None)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What one variant of ours gains over the peer on one data set, the mean of its seeds."""
+
+    name: str
+    side: str  # variant and minutes, as rule_6
+    ours: list[dict[str, Any]]  # records, one a seed
+    peers: list[dict[str, Any]]
+    gain: Interval  # over images of the mean over seeds
+
+    @property
+    def gains(self) -> list[float]:
+        """The mean difference of each seed."""
+        return [mean_score(ours) - mean_score(peer) for ours, peer in zip(self.ours, self.peers, strict=True)]
+
+
+def mean_score(record: Mapping[str, Any]) -> float:
+    """Returns the mean over test images."""
+    return float(np.mean(list(record["scores"].values())))
+
+
+def compare(records: Mapping[str, Any]) -> list[Row]:
+    """Pairs each run of ours with the peer's, and pools the seeds of a variant."""
+    pairs = defaultdict[tuple[str, str], list[tuple[Any, Any]]](list)
+    for key in sorted(records, key=lambda key: _sort_naturally(key.split("/")[1])):
+        name, _, side = key.split("/")
+        if not side.startswith(PEER) and (peer := find_peer(records, key)) is not None:
+            pairs[name, side].append((records[key], records[peer]))
+    rows = []
+    for (name, side), runs in pairs.items():
+        first = runs[0][0]
+        ids = list(first["scores"])
+        gains = np.array([[ours["scores"][id_] - peer["scores"][id_] for id_ in ids] for ours, peer in runs])
+        groups = [first["groups"][id_] for id_ in ids]
+        gain = bootstrap_mean(gains.mean(axis=0), groups if len(set(groups)) >= _FEWEST_GROUPS else ids)
+        rows.append(Row(name=name, side=side, ours=[run[0] for run in runs], peers=[run[1] for run in runs], gain=gain))
+    return rows
+
+
 def render(records: Mapping[str, Any]) -> str:
     """Writes the table: a row a data set and variant of ours."""
     header = ["data set", "trained, tested on", "metric", "ours", "score", "peer's", "difference (95 % interval)"]
-    header += ["images seen, ours, peer's", "CPU seconds, ours, peer's", "commit"]
+    header += ["of each seed", "images seen, ours, peer's", "CPU seconds, ours, peer's", "commit"]
     rows = [header, ["---"] * len(header)]
-    for key, peer, gain in _compare(records):
-        ours, (name, seed, side) = records[key], key.split("/")
-        commit = ours["origin"]["git_commit"] or ""
+    for row in compare(records):
+        ours, peers, first = row.ours, row.peers, row.ours[0]
+        origins = {record["origin"]["git_commit"][:9]: record["origin"]["git_is_dirty"] for record in ours}
         rows.append(
             [
-                name,
-                f"{ours['num_trained']}, {len(ours['scores'])}",
-                ours["metric"],
-                side if seed == "0" else f"{side}, seed {seed}",
-                f"{np.mean(list(ours['scores'].values())):.4f}",
-                f"{np.mean(list(peer['scores'].values())):.4f}",
-                str(gain),
-                f"{ours['images']:,}, {peer['images']:,}",
-                f"{ours['cpu_seconds']:.0f}, {peer['cpu_seconds']:.0f}",
-                commit[:9] + (" (changed)" if ours["origin"]["git_is_dirty"] else ""),
+                row.name,
+                f"{first['num_trained']}, {len(first['scores'])}",
+                first["metric"],
+                row.side,
+                f"{np.mean([mean_score(record) for record in ours]):.4f}",
+                f"{np.mean([mean_score(record) for record in peers]):.4f}",
+                str(row.gain),
+                ", ".join(f"{gain:+.4f}" for gain in row.gains),
+                ", ".join(f"{np.mean([record['images'] for record in side]):,.0f}" for side in (ours, peers)),
+                ", ".join(f"{np.mean([record['cpu_seconds'] for record in side]):.0f}" for side in (ours, peers)),
+                ", ".join(commit + (" (changed)" if is_dirty else "") for commit, is_dirty in origins.items()),
             ]
         )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _compare(records: Mapping[str, Any]) -> Iterator[tuple[str, Any, Interval]]:
-    """Yields the key of each record of ours, the peer's record, and the mean difference of the two."""
-    for key, ours in records.items():
-        if key.split("/")[2].startswith(PEER) or (found := find_peer(records, key)) is None:
-            continue
-        peer, ids = records[found], list(ours["scores"])
-        gains = np.array([ours["scores"][id_] - peer["scores"][id_] for id_ in ids])
-        groups = [ours["groups"][id_] for id_ in ids]
-        yield key, peer, bootstrap_mean(gains, groups if len(set(groups)) >= _FEWEST_GROUPS else ids)
 
 
 def main() -> None:
@@ -241,20 +270,20 @@ def main() -> None:
 
 
 def draw_gains(records: Mapping[str, Any], path: Path) -> None:
-    """Draws what the present rule gains over the peer, with its interval, a line a data set, minutes and seed."""
+    """Draws what the present rule gains over the peer, with its interval, a line a data set and budget."""
     from matplotlib import pyplot as plt
 
-    gains = {key: gain for key, _, gain in _compare(records) if key.split("/")[2].startswith(f"{RULE}_")}
-    labels = []
-    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.35 * len(gains)), layout="constrained")
-    for place, (key, gain) in enumerate(sorted(gains.items(), key=lambda item: item[1].mean)):
-        name, seed, side = key.split("/")
-        labels.append(f"{name}, {side.removeprefix(f'{RULE}_')} min" + (f", seed {seed}" if seed != "0" else ""))
-        bounds = (gain.low, gain.high) if gain.low is not None else (gain.mean, gain.mean)
+    rows = sorted((row for row in compare(records) if _is_rule(row)), key=lambda row: row.gain.mean)
+    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.35 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        bounds = (row.gain.low, row.gain.high) if row.gain.low is not None else (row.gain.mean, row.gain.mean)
         axis.plot(bounds, (place, place), color="#1f6f8b", linewidth=2)
-        axis.plot(gain.mean, place, "o", color="#1f6f8b")
+        axis.plot(row.gain.mean, place, "o", color="#1f6f8b")
+        axis.plot(row.gains, [place] * len(row.gains), "|", color="#b0653a", markersize=9)
+    labels = [f"{row.name}, {_read_minutes(row):g} min" for row in rows]
     axis.axvline(0, color="#888888", linewidth=1)
-    axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="score of ours minus the peer's, 95 % interval")
+    axis.set(yticks=range(len(rows)), yticklabels=labels)
+    axis.set_xlabel("score of ours minus the peer's, 95 % interval; |: of each seed")
     axis.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
@@ -267,12 +296,10 @@ def draw_curve(records: Mapping[str, Any], path: Path) -> bool:
     from matplotlib import pyplot as plt
 
     points: dict[str, dict[str, list[tuple[float, float, float]]]] = defaultdict(lambda: {"ours": [], "the peer": []})
-    for key, peer, _ in _compare(records):
-        name, _, side = key.split("/")
-        if side.startswith(f"{RULE}_"):
-            for whose, record in (("ours", records[key]), ("the peer", peer)):
-                score = float(np.mean(list(record["scores"].values())))
-                points[name][whose].append((float(side.removeprefix(f"{RULE}_")), record["cpu_seconds"] / 60, score))
+    for row in filter(_is_rule, compare(records)):
+        for whose, side in (("ours", row.ours), ("the peer", row.peers)):
+            seen = [(_read_minutes(row), record["cpu_seconds"] / 60, mean_score(record)) for record in side]
+            points[row.name][whose] += seen
     points = {name: of for name, of in points.items() if len({budget for budget, *_ in of["ours"]}) > 1}
     if not points:
         return False
@@ -301,6 +328,14 @@ def _save(figure: Any, path: Path) -> None:
     with plt.rc_context({"svg.hashsalt": "unets"}):
         figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def _is_rule(row: Row) -> bool:
+    return row.side.startswith(f"{RULE}_")
+
+
+def _read_minutes(row: Row) -> float:
+    return float(row.side.removeprefix(f"{RULE}_"))
 
 
 def _run_pair(records: dict[str, Any], given: str, key: str, args: argparse.Namespace) -> None:
