@@ -16,7 +16,7 @@ from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import (
     count_pseudo_labels,
     hash_pseudo_labels,
-    list_candidates,
+    list_unlabeled,
     read_pseudo_labels,
 )
 from unets.errors import InputError
@@ -112,9 +112,9 @@ def test_labels_that_changed_or_are_of_other_folds_or_none_are_refused(project: 
 
 
 def test_candidates_are_of_groups_without_training_images(manifest: Manifest) -> None:
-    assert list_candidates(manifest) == manifest.test
+    assert list_unlabeled(manifest) == manifest.test
     train = (*manifest.train[:-1], replace(manifest.train[-1], group="test001"))
-    assert [sample.id for sample in list_candidates(replace(manifest, train=train))] == ["test000_01", "test000_02"]
+    assert [sample.id for sample in list_unlabeled(replace(manifest, train=train))] == ["test000_01", "test000_02"]
     for changed in (replace(manifest, test=()), replace(manifest, test=manifest.train)):
         with pytest.raises(InputError, match=rf"Received: {len(changed.test)} test images, none such"):
-            list_candidates(changed)
+            list_unlabeled(changed)

@@ -41,7 +41,7 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
             f"{path} must be of the folds in {project.folds_path}. Received: labels made on other folds, by nets that "
             f"may have seen what fold {fold} holds out. Run {remedy}"
         )
-    allowed = {sample.id: sample for sample in list_candidates(manifest)}
+    allowed = {sample.id: sample for sample in list_unlabeled(manifest)}
     labels = {name.removesuffix(".png"): f"{path}/{name}" for name in list_members(path)}
     refused = sorted(labels.keys() - allowed.keys())
     if refused:
@@ -75,7 +75,7 @@ def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
     return int(read_json(path, num_kept=int)["num_kept"]) if path.is_file() else 0
 
 
-def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
+def list_unlabeled(manifest: Manifest) -> tuple[Sample, ...]:
     """Lists the test images that may get labels: those of groups without training images; at least one."""
     groups = {sample.group for sample in manifest.train}
     kept = tuple(sample for sample in manifest.test if sample.group not in groups)

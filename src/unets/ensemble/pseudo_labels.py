@@ -16,7 +16,7 @@ from unets.config import DatasetConfig, ExperimentConfig, check_name
 from unets.data.io import encode_png
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.manifest import Manifest
-from unets.dataset.pseudo_labels import list_candidates, name_labels_command
+from unets.dataset.pseudo_labels import list_unlabeled, name_labels_command
 from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
@@ -64,7 +64,7 @@ def make_pseudo_labels(
         raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
     if manifest.dataset.overlapping:
         raise InputError("Pseudo-labels must be of classes that share no pixel. Received: `overlapping`=True")
-    samples, dataset = list_candidates(manifest), manifest.dataset
+    samples, dataset = list_unlabeled(manifest), manifest.dataset
     with lock(project.pseudo_labels_dir(name)):
         # All weights are found before anything is predicted.
         weights_paths = {

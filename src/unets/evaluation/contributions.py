@@ -48,12 +48,12 @@ def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
 
 
 def tabulate_candidates(ensemble: Ensemble) -> Table:
-    """Returns `list_candidates` as a table."""
-    rows = [(tried, value, gain.format_gain(), why) for tried, value, gain, why in list_candidates(ensemble)]
+    """Returns `list_tried` as a table."""
+    rows = [(tried, value, gain.format_gain(), why) for tried, value, gain, why in list_tried(ensemble)]
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
 
-def list_candidates(ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
+def list_tried(ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
     """Lists what was tried on the members' mean, its value, what it gained, what came of it."""
     rows = []
     for one in ensemble.candidates:

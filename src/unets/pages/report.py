@@ -15,7 +15,7 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.ensemble.recipe import describe_threshold
 from unets.errors import InputError
-from unets.evaluation.contributions import describe_gain, list_candidates, list_notes, tabulate_members
+from unets.evaluation.contributions import describe_gain, list_notes, list_tried, tabulate_members
 from unets.evaluation.predictions import Prediction, open_prediction
 from unets.evaluation.results import read_test_score, sum_stages
 from unets.evaluation.runs import Run, list_runs, read_history, tabulate_runs
@@ -94,7 +94,7 @@ def write_report(
         notes += more
     about: dict[str, Any] = {}
     if ensemble:
-        about = {"members": tabulate_members(project, ensemble), "candidates": list_candidates(ensemble)}
+        about = {"members": tabulate_members(project, ensemble), "candidates": list_tried(ensemble)}
         about |= {"gain": describe_gain(ensemble), "threshold": describe_threshold(ensemble.threshold)}
         about |= {"ensemble_notes": list_notes(ensemble)}
     histories = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
