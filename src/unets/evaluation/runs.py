@@ -152,18 +152,18 @@ def read_history(run_dir: Path) -> dict[str, Any]:
 
 def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> Run:
     run_dir = project.run_dir(experiment, fold)
-    is_held = find_lock_owner(run_dir) is not None
+    is_locked = find_lock_owner(run_dir) is not None
     try:
         if not (run_dir / SNAPSHOT).exists():  # a run writes it first of all
             raise InputError(f"no {SNAPSHOT}")
         snapshot = read_snapshot(run_dir)
         metrics = read_metrics(run_dir) if (run_dir / METRICS).exists() else {}
     except InputError as error:
-        remark = "" if is_held else str(error).partition(". Received")[0]
-        return Run(experiment=experiment, fold=fold, state="running" if is_held else "broken", remark=remark)
-    state: State = "running" if is_held else "finished" if metrics.get("is_finished") else "stopped"
+        remark = "" if is_locked else str(error).partition(". Received")[0]
+        return Run(experiment=experiment, fold=fold, state="running" if is_locked else "broken", remark=remark)
+    state: State = "running" if is_locked else "finished" if metrics.get("is_finished") else "stopped"
     remark = _compare_config(project, dataset, experiment, fold, folds_hash)
-    if metrics and not is_held and not (run_dir / WEIGHTS).exists():
+    if metrics and not is_locked and not (run_dir / WEIGHTS).exists():
         state, remark = "broken", f"no {WEIGHTS}"
     about = {"num_epochs": snapshot["training"].get("epochs"), "metrics": metrics}
     return Run(experiment=experiment, fold=fold, state=state, remark=remark, **about)
