@@ -36,7 +36,7 @@ def leave_trained(
     project: Project,
     *,
     experiments: Iterable[str] = "ab",
-    folds_of: Mapping[str, Sequence[int]] | None = None,
+    chosen_folds: Mapping[str, Sequence[int]] | None = None,
     ensemble: bool = True,
     spoil: Callable[[str], float] | None = None,
     ensemble_name: str = "ensemble",
@@ -45,7 +45,7 @@ def leave_trained(
     names, dataset = tuple(experiments), load_dataset(project.configs_dir)
     write_folds(project, read_manifest(project, dataset))
     for seed, name in enumerate(names):
-        folds = (folds_of or {}).get(name, (0, 1))
+        folds = (chosen_folds or {}).get(name, (0, 1))
         write_config(project, name, ExperimentConfig())
         for fold in folds:
             write_run(project, dataset, name, fold)
@@ -60,7 +60,7 @@ def leave_trained(
 
 @pytest.fixture
 def make_trained(make_competition: Callable[..., Project]) -> Callable[..., Trained]:
-    """`make_trained(folds_of={"b": (0,)}, ...)`: what a pipeline leaves; takes options of the competition, too."""
+    """`make_trained(chosen_folds={"b": (0,)}, ...)`: what a pipeline leaves; takes options of the competition, too."""
     own = inspect.signature(leave_trained).parameters
 
     def make(**options: Any) -> Trained:
@@ -75,5 +75,5 @@ def make_trained(make_competition: Callable[..., Project]) -> Callable[..., Trai
 def report(project: Project, dataset: DatasetConfig, names: Iterable[str] = "ab", **options: Any) -> Report:
     """Writes the report of some experiments and their ensemble."""
     config = EnsembleConfig(experiments=tuple(names), **GIVEN)
-    options = {"folds_of": dict.fromkeys(names, (0, 1))} | options
+    options = {"chosen_folds": dict.fromkeys(names, (0, 1))} | options
     return write_report(project, dataset, config, **options)

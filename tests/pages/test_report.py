@@ -129,7 +129,7 @@ def test_pictures_show_what_was_scored(found: Report) -> None:
 
 
 def test_experiments_and_folds_are_filtered(trained: Trained) -> None:
-    data = read_data(report(*trained, "a", with_others=False, folds_of={"a": (1,)}, folds=(1,)).page_path)
+    data = read_data(report(*trained, "a", with_others=False, chosen_folds={"a": (1,)}, folds=(1,)).page_path)
     assert [column["label"] for column in data["columns"]] == ["Dice of a", "uncertain band, px", "area"]
     assert set(data["images"]["fold"]) == {1}
 
@@ -145,7 +145,7 @@ def test_runs_alone_and_nothing_at_all(make_trained: Make) -> None:
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Make) -> None:
-    project, dataset = make_trained(folds_of={"b": (0,)}, ensemble=False)
+    project, dataset = make_trained(chosen_folds={"b": (0,)}, ensemble=False)
     write_run(project, dataset, "c", 0)
     found = report(project, dataset, "abcd")
     assert found.notes == (
@@ -173,7 +173,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Ma
 def test_an_ensemble_that_is_another_or_of_other_maps_is_not_shown_as_this_one(make_trained: Make) -> None:
     project, dataset = make_trained(ensemble_name="ensemble_small")
     assert report(project, dataset, ensemble_name="ensemble_small").page_path.parent.name == "report_small"
-    other = report(project, dataset, "abc", folds_of={}, ensemble_name="ensemble_small")
+    other = report(project, dataset, "abc", chosen_folds={}, ensemble_name="ensemble_small")
     assert "must be of a,b,c" in other.notes[0]
     assert read_data(other.page_path)["predictions"] == ["a", "b"]
     path = project.ensemble_path("ensemble_small")

@@ -50,7 +50,7 @@ def report(stage: Stage, top: int = 24) -> None:
         stage.project,
         stage.dataset,
         stage.ensemble,
-        folds_of=stage.folds_of,
+        chosen_folds=stage.chosen_folds,
         folds=None if stage.given["fold"] == "all" else stage.common_folds,
         with_others=stage.has_all,
         ensemble_name=stage.ensemble_name,

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 Work = Callable[..., None]
 _RUNS = ("exp", "fold", "settings", "seeds", "ensemble")
 _PLACES = ("input", "models", "jobs", "cluster", "root", "verbose")
-_PLACE = ".input"  # beside a competition's configs: where its data lies on this machine
+_INPUT_NOTE = ".input"  # beside a competition's configs: where its data lies on this machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,31 +128,31 @@ class Stage:
         return folds
 
     @property
-    def folds_of(self) -> dict[str, list[int]]:
+    def chosen_folds(self) -> dict[str, list[int]]:
         """The folds asked for of each experiment."""
         return {name: self.list_folds(experiment) for name, experiment in self.experiments.items()}
 
     @property
     def common_folds(self) -> list[int]:
         """The folds that all experiments asked for have in common."""
-        return sorted(set.intersection(*map(set, self.folds_of.values())))
+        return sorted(set.intersection(*map(set, self.chosen_folds.values())))
 
     @property
     def experiments_to_train(self) -> tuple[dict[str, ExperimentConfig], dict[str, list[int]]]:
         """The experiments asked for, those that they start from where these are not trained, and the folds of each."""
         from unets.store.run_folder import is_trained
 
-        experiments, folds_of = dict(self.experiments), self.folds_of
+        experiments, folds = dict(self.experiments), self.chosen_folds
         for name in (queue := list(experiments)):
             source = experiments[name].training.start_from
             if source is None:
                 continue
-            missing = {fold for fold in folds_of[name] if not is_trained(self.project.run_dir(source, fold))}
-            if not missing <= set(folds_of.get(source, ())):
+            missing = {fold for fold in folds[name] if not is_trained(self.project.run_dir(source, fold))}
+            if not missing <= set(folds.get(source, ())):
                 experiments.setdefault(source, load_experiment(self.project.configs_dir, source))
-                folds_of[source] = sorted(missing.union(folds_of.get(source, ())))
+                folds[source] = sorted(missing.union(folds.get(source, ())))
                 queue.append(source)
-        return experiments, folds_of
+        return experiments, folds
 
     def read_ensemble(self) -> "Ensemble":
         """Reads the fitted ensemble.
@@ -194,7 +194,7 @@ class Stage:
         """Says which stage is at work on what: `3/6 train · studio · 3 experiments x 2 folds`."""
         parts = [f"{os.environ.get(STEP, '')} {self.name}".strip(), self.project.competition]
         if "exp" in self.given:
-            numbers = [len(folds) for folds in self.folds_of.values()]
+            numbers = [len(folds) for folds in self.chosen_folds.values()]
             is_even = len(set(numbers)) == 1
             counts = {"experiment": len(numbers), "fold": numbers[0] if is_even else sum(numbers)}
             words = [f"{count} {what}{'s'[: count != 1]}" for what, count in counts.items()]
@@ -239,7 +239,7 @@ class Stage:
 
 def open_project(given: Mapping[str, Any]) -> Project:
     """Names a competition's folders: those given, else where `unets new` saw its data, else those of the repository."""
-    root, noted = given["root"], given["root"] / "configs" / given["competition"] / _PLACE
+    root, noted = given["root"], given["root"] / "configs" / given["competition"] / _INPUT_NOTE
     folders = {"input_dir": given["input"], "models_dir": given["models"]}
     if folders["input_dir"] is None and noted.is_file():
         folders["input_dir"] = Path(noted.read_text(encoding="utf-8").removesuffix("\n"))
@@ -250,7 +250,7 @@ def open_project(given: Mapping[str, Any]) -> Project:
 
 def remember_input(project: Project) -> None:
     """Notes where a competition's data lies, for stages without --input, in a file that git ignores."""
-    write_text(project.configs_dir / _PLACE, f"{project.input_dir.absolute()}\n")
+    write_text(project.configs_dir / _INPUT_NOTE, f"{project.input_dir.absolute()}\n")
 
 
 def command(*examples: str, runs: bool = False, rule: bool = True, locks: bool = False) -> Callable[[Work], Work]:

@@ -22,7 +22,7 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
     from unets.dataset.manifest import Manifest
 
     project, dataset = stage.project, stage.dataset
-    experiments, folds_of = stage.experiments_to_train
+    experiments, folds = stage.experiments_to_train
     try:
         manifest = stage.manifest
     except InputError as error:
@@ -41,7 +41,7 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
     estimates, num_devices = [], count_devices() if data_parallel else 1
     for name, experiment in experiments.items():
         estimate = costs.estimate_cost(
-            project, manifest, name, experiment, folds_of[name], micro_batch=micro_batch, num_devices=num_devices
+            project, manifest, name, experiment, folds[name], micro_batch=micro_batch, num_devices=num_devices
         )
         estimates.append(costs.add_hours(estimate, manifest) if probe else estimate)
         print(f"{costs.render_estimate(estimates[-1])}\n", flush=True)
@@ -76,12 +76,13 @@ def train(
     is_child = workers.follow_parent()
     trackers = build_trackers(track)
     project, fold_of = stage.project, stage.fold_of
-    experiments, folds_of = stage.experiments_to_train
+    experiments, folds = stage.experiments_to_train
     generations = order_experiments(experiments)
     tasks_of = [
-        [workers.Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
+        [workers.Task(experiment=name, fold=fold) for name in names for fold in folds[name]] for names in generations
     ]
     places = {"root": stage.root, "input": project.input_dir, "models": project.models_dir}
+    # Absolute, for workers that stand elsewhere; settings and seeds are part of the names of experiments.
     given = {**stage.given, **{name: path.absolute() for name, path in places.items()}, "settings": None, "seeds": 1}
     words = ["-m", "unets", *list_arguments("train", given)]
     if find_cluster() is not None:
@@ -105,7 +106,7 @@ def train(
             experiment,
             fold_of=fold_of,
             folds_hash=hash_file(project.folds_path),
-            folds=folds_of[name],
+            folds=folds[name],
             micro_batch=micro_batch,
             in_parallel=data_parallel,
             is_cache_shared=is_child,
@@ -113,7 +114,7 @@ def train(
         )
     if is_child:
         sys.exit(0)  # what the stage took is noted by the process that waits for all children
-    number = sum(map(len, folds_of.values()))
+    number = sum(map(len, folds.values()))
     stage.finish(f"{project.models_dir}: trained folds: {number}; live.html in each has its curves", "predict")
 
 
@@ -125,16 +126,16 @@ def predict(stage: Stage, force: bool = False) -> None:
     """
     from unets.ensemble.oof import score_oof
 
-    project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
+    project, dataset, chosen_folds = stage.project, stage.dataset, stage.chosen_folds
     manifest, fold_of = stage.manifest, stage.fold_of
     cli.load_backend()
     from unets.prediction.pipeline import predict_experiments
 
-    predict_experiments(project, manifest, stage.experiments, fold_of=fold_of, folds=folds_of, force=force)
-    for name, folds in folds_of.items():
+    predict_experiments(project, manifest, stage.experiments, fold_of=fold_of, folds=chosen_folds, force=force)
+    for name, folds in chosen_folds.items():
         scores = score_oof(project, dataset, name, folds=folds)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
-    stage.finish(f"{project.models_dir}: probability maps of {', '.join(folds_of)}", "ensemble")
+    stage.finish(f"{project.models_dir}: probability maps of {', '.join(chosen_folds)}", "ensemble")
 
 
 @command("unets pseudo-labels mine --name first", runs=True)
@@ -192,7 +193,7 @@ def clean(stage: Stage) -> None:
     """
     from unets.store.runs import lock
 
-    for name, folds in stage.folds_of.items():
+    for name, folds in stage.chosen_folds.items():
         maps_dir = stage.project.maps_dir(name, "test").parent
         for folder in (*(stage.project.run_dir(name, fold) for fold in folds), maps_dir):
             if folder.is_dir():

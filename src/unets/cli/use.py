@@ -187,7 +187,7 @@ def _open_models(stage: Stage) -> "Sequence[TrainedModel]":
         made = stage.read_ensemble()
         models[made.name] = open_ensemble(project.ensemble_path(made.name), made, stage.experiments)
     else:
-        for name, folds in stage.folds_of.items():
+        for name, folds in stage.chosen_folds.items():
             models[name] = open_runs([project.run_dir(name, fold) for fold in folds])
     for name, model in models.items():
         told = {"competition": project.competition, "usual": find_usual(project, stage.dataset, name)}

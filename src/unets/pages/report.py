@@ -49,7 +49,7 @@ def write_report(
     dataset: DatasetConfig,
     config: EnsembleConfig,
     *,
-    folds_of: Mapping[str, Sequence[int]],
+    chosen_folds: Mapping[str, Sequence[int]],
     folds: Collection[int] | None = None,
     with_others: bool = True,
     ensemble_name: str = "ensemble",
@@ -61,16 +61,16 @@ def write_report(
     Pictures come first, under names made from their bytes, so that a page that is there stays whole until the new one
     takes its place; then those that it does not show are deleted.
 
-    `config` is the ensemble's, `folds_of` has the folds of each experiment that there should be; with others, what the
+    `config` is the ensemble's, `chosen_folds` has those of each experiment that there should be; with others, what the
     models folder has besides counts, too. The images of `folds` count, None is all; the `top` worst by each score are
     shown at full size. `complete` adds what the user works with to the commands that a note names. Raises InputError
     where there is nothing to report, or images, masks or maps cannot be read.
     """
-    runs = [run for run in list_runs(project, dataset) if with_others or run.experiment in folds_of]
-    names = [name for name in list_evaluated(project) if with_others or name in folds_of]
+    runs = [run for run in list_runs(project, dataset) if with_others or run.experiment in chosen_folds]
+    names = [name for name in list_evaluated(project) if with_others or name in chosen_folds]
     if not runs and not names:
         raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `unets train`")
-    notes = _list_missing(folds_of, runs, names)
+    notes = _list_missing(chosen_folds, runs, names)
     if project.ensemble_path(ensemble_name).exists():
         names.append(ensemble_name)
     else:
@@ -221,10 +221,10 @@ def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble 
     }
 
 
-def _list_missing(folds_of: Mapping[str, Sequence[int]], runs: Sequence[Run], scored: Collection[str]) -> list[str]:
+def _list_missing(chosen_folds: Mapping[str, Sequence[int]], runs: Sequence[Run], scored: Collection[str]) -> list[str]:
     notes = []
     finished = {(run.experiment, run.fold) for run in runs if run.state == "finished"}
-    for name, folds in folds_of.items():
+    for name, folds in chosen_folds.items():
         if missing := ",".join(str(fold) for fold in folds if (name, fold) not in finished):
             notes.append(f"`{name}` lacks fold {missing}: `unets train --exp {name} --fold {missing}` trains it")
     for name in dict.fromkeys(name for name, _ in sorted(finished) if name not in scored):
