@@ -57,9 +57,15 @@ def mask(
     if out == PIPE and (json or sys.stdout.isatty()):
         why = "with --json, which writes to stdout" if json else "where stdout is a terminal"
         raise InputError(f"`--out` must be a file or a folder {why}. Received: -")
-    opened, labels = open_model(model), format_.removeprefix("png")
-    how = {"upright": not as_stored, "overwrite": overwrite}
-    wanted = Wanted(cutout=cutout, overlay=overlay, background=background, labels=labels, **how)
+    opened = open_model(model)
+    wanted = Wanted(
+        cutout=cutout,
+        overlay=overlay,
+        background=background,
+        labels="" if format_ == "png" else format_,
+        upright=not as_stored,
+        overwrite=overwrite,
+    )
     make = partial(mask_file, opened, images[0]) if is_one else partial(mask_folder, opened, images)
     outcome = make(out, wanted, cli.load_backend)
     num_made = len(outcome.masked) - outcome.num_kept
