@@ -18,7 +18,7 @@ from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.errors import InputError
 from unets.evaluation.contributions import describe_gain, tabulate_candidates, tabulate_members
 from unets.evaluation.runs import find_cost
-from unets.evaluation.scores import Scores, list_folds, load_scores
+from unets.evaluation.scores import Scores, load_scores
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
@@ -38,16 +38,16 @@ def record_experiment(
     `origin` is from `describe_origin`, taken once: the first record changes the tree for the next. Raises InputError
     where it was not predicted yet.
     """
-    table = _load_present(project, dataset.metric, name).table
-    groups, no_tta, pixels_path = table["group"].tolist(), table["no_tta"].to_numpy(), project.oof_pixels_path(name)
+    scores, pixels_path = _load_present(project, dataset.metric, name), project.oof_pixels_path(name)
+    groups, no_tta = scores.table["group"].tolist(), scores.table["no_tta"].to_numpy()
     record = {
         "kind": "experiment",
         "name": name,
         "metric": dataset.metric,
-        "folds": list(list_folds(table)),
-        "num_images": len(table),
-        "num_groups": len(set(groups)),
-        "oof": bootstrap_mean(table["score"].to_numpy(), groups).model_dump(),
+        "folds": list(scores.folds),
+        "num_images": len(groups),
+        "num_groups": scores.num_groups,
+        "oof": scores.interval.model_dump(),
         "oof_no_tta": None if np.isnan(no_tta).any() else bootstrap_mean(no_tta, groups).model_dump(),
         "oof_pixels": read_json(pixels_path) if pixels_path.exists() else None,
         "config": experiment.model_dump(mode="json"),
