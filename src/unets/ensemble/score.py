@@ -83,13 +83,16 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
             f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {path}, missing"
         )
     if path.is_dir():
-        found, folders = dict[str, dict[str, str]](), dataset.classes if dataset.overlapping else ("",)
-        for file in (file for file in list_input(path).rasters if file.rpartition("/")[0] in folders):
-            stem = stem_of(file)
-            of = found.setdefault(stem if stem in known else re.sub("[_-](mask|label|gt|seg)s?$", "", stem), {})
-            if (other := of.setdefault(file.rpartition("/")[0], file)) != file:
-                raise InputError(f"{path} must hold one mask of an image. Received: {other} and {file}")
-        layers = {id_: tuple((of[folder],) if folder in of else () for folder in folders) for id_, of in found.items()}
+        folders = dataset.classes if dataset.overlapping else ("",)
+        found = dict[str, dict[str, tuple[str, ...]]]()  # the file of each id, in each folder that has one
+        for file in list_input(path).rasters:
+            folder, stem = file.rpartition("/")[0], stem_of(file)
+            if folder in folders:
+                id_ = stem if stem in known else re.sub("[_-](mask|label|gt|seg)s?$", "", stem)
+                (other,) = found.setdefault(id_, {}).setdefault(folder, (file,))
+                if other != file:
+                    raise InputError(f"{path} must hold one mask of an image. Received: {other} and {file}")
+        layers = {id_: tuple(own.get(folder, ()) for folder in folders) for id_, own in found.items()}
         return {id_: partial(_read_files, path, names, dataset) for id_, names in layers.items()}
     if dataset.has_ignored:
         raise InputError(
