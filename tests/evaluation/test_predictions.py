@@ -13,7 +13,7 @@ from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.errors import InputError
 from unets.evaluation.predictions import Prediction, open_prediction
-from unets.evaluation.scores import find_scores, read_scores
+from unets.evaluation.scores import find_scores_path, read_scores
 from unets.store.paths import Project
 
 __all__ = ["make_scene"]
@@ -24,7 +24,7 @@ GIVEN: dict[str, Any] = {"weights": "equal", "postprocessing": Postprocessing()}
 def check_scores(project: Project, dataset: DatasetConfig, name: str) -> Prediction:
     """Checks that each mask has the score that was noted; the csv has six digits."""
     scores, prediction = (
-        read_scores(find_scores(project, name), "dice")["score"],
+        read_scores(find_scores_path(project, name), "dice")["score"],
         open_prediction(project, dataset, name),
     )
     samples = [sample for sample in read_manifest(project, dataset).train if sample.id in prediction.recipes]

@@ -10,7 +10,7 @@ from unets.ensemble.oof import open_oof
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import MapU8, Recipe, default_recipe, make_mask
 from unets.errors import InputError
-from unets.evaluation.scores import find_scores, list_folds, read_scores
+from unets.evaluation.scores import find_scores_path, list_folds, read_scores
 from unets.prediction.maps import MapReader
 from unets.store.paths import Project
 
@@ -47,7 +47,7 @@ def open_prediction(project: Project, dataset: DatasetConfig, name: str = "ensem
     ensemble's members are not those that it was fitted on.
     """
     ensemble = read_ensemble(project, name) if is_ensemble(name) else None
-    path, command = find_scores(project, name), "`unets ensemble`" if ensemble else f"`unets predict --exp {name}`"
+    path, command = find_scores_path(project, name), "`unets ensemble`" if ensemble else f"`unets predict --exp {name}`"
     table = read_scores(path, dataset.metric)
     names = [member.experiment for member in ensemble.members] if ensemble else [name]
     oof = open_oof(project, dataset, names, list_folds(table))

@@ -80,7 +80,7 @@ def list_all_evaluated(project: Project) -> list[str]:
     return list_evaluated(project) + list_fitted(project)
 
 
-def find_scores(project: Project, name: str) -> Path:
+def find_scores_path(project: Project, name: str) -> Path:
     """Returns the path of the csv of scores of an experiment or an ensemble."""
     return project.ensemble_oof_path(name) if is_ensemble(name) else project.oof_scores_path(name)
 
@@ -126,7 +126,7 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
     label, path = label or name, project.folds_path
     if not path.exists():
         raise InputError(f"{path} must exist: it says what is out-of-fold. Received: no such file")
-    table = read_scores(find_scores(project, name), metric)
+    table = read_scores(find_scores_path(project, name), metric)
     if is_ensemble(name):
         ensemble = read_ensemble(project, name)
         experiments = tuple(member.experiment for member in ensemble.members)
@@ -135,7 +135,7 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
         mean = float(table["score"].mean())
         if len(table) != ensemble.num_images or abs(mean - ensemble.score.mean) > _ROUNDING:
             raise InputError(
-                f"{find_scores(project, name)} must hold the scores of {project.ensemble_path(name)}, "
+                f"{find_scores_path(project, name)} must hold the scores of {project.ensemble_path(name)}, "
                 f"{ensemble.num_images} images with mean {ensemble.score.mean:.6f}. Received: {len(table)} with "
                 f"{mean:.6f}. Run `unets ensemble`"
             )
