@@ -30,7 +30,7 @@ from unets.config import (
     split_name,
 )
 from unets.errors import FAILED, INTERRUPTED, InputError, is_out_of_memory, suggest
-from unets.log import set_up_logging
+from unets.log import format_count, set_up_logging
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, lock, write_text
 from unets.workers.devices import is_followed
@@ -98,8 +98,8 @@ class Stage:
         names = tuple(self._list_named())
         if not isinstance(weights, str):
             weight_of = dict(zip(config.experiments, weights, strict=True))
-            found = tuple(weight_of.get(name, -1.0) for name in names)
-            weights = found if min(found) >= 0 and any(found) else "equal"
+            found = tuple(weight_of[name] for name in names if name in weight_of)
+            weights = found if len(found) == len(names) and any(found) else "equal"
         return config.model_copy(update={"experiments": names, "weights": weights})
 
     @property
@@ -197,7 +197,7 @@ class Stage:
             numbers = [len(folds) for folds in self.chosen_folds.values()]
             is_even = len(set(numbers)) == 1
             counts = {"experiment": len(numbers), "fold": numbers[0] if is_even else sum(numbers)}
-            words = [f"{count} {what}{'s'[: count != 1]}" for what, count in counts.items()]
+            words = [format_count(count, what) for what, count in counts.items()]
             parts.append((" x " if is_even else ", ").join(words))
         return " · ".join(parts)
 

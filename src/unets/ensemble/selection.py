@@ -103,7 +103,10 @@ def list_candidates(
     metric: Metric,
     classes: Sequence[str],
 ) -> list[Candidate]:
-    """Lists what is to be tried; without pixels, weights are not. Thresholds and steps are tried a class at a time."""
+    """Lists what is to be tried; without pixels, weights are not. Thresholds and steps are tried a class at a time.
+
+    A start at threshold 0, where every pixel is of a class, keeps it.
+    """
     candidates = [Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric))] if pixels else []
     tried = {"threshold": THRESHOLDS} if config.threshold == "fit" and start.threshold != 0 else {}
     if config.postprocessing == "fit":
