@@ -12,10 +12,11 @@ from unets.config import DatasetConfig
 from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick_classes
 from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
 from unets.metrics.masks import Metric, divide, find_metric
-from unets.metrics.pixels import Counts, Numbers, number_class, pick_class, pick_known
+from unets.metrics.pixels import Numbers, number_class, pick_class, pick_known
 from unets.prediction.maps import from_u8
 
 Fractions = npt.NDArray[np.float64]  # (..., classes, 2), above and below the line
+Reached = npt.NDArray[np.int64]  # (thresholds,), pixels that reach each
 
 
 class _Target(NamedTuple):
@@ -122,10 +123,10 @@ def count_thresholds(
     probs_hw: Probs,
     candidates_hw: npt.NDArray[np.bool_] | None,
     thresholds: Sequence[float] | npt.NDArray[np.float64],
-) -> tuple[Counts, Counts]:
+) -> tuple[Reached, Reached]:
     """Counts the pixels, of those that count at all (None: all), that reach each threshold; these ascend.
 
-    Returns (those that the target has as foreground, all of them), int64 (thresholds,) each.
+    Returns (those that the target has as foreground, all of them).
     """
     edges = np.asarray(thresholds, dtype=np.float32)  # as `to_masks` does: 0.42 as float64 is above it
     # Of a car's map all but some 2 % of the pixels lie below all thresholds or above; only the others are sorted.
@@ -135,7 +136,7 @@ def count_thresholds(
     unsure = reaches_any & ~reaches_all
     num_reached = np.searchsorted(edges, probs_hw[unsure], side="right")
 
-    def count(num_reached: npt.NDArray[np.intp], num_all: int) -> Counts:
+    def count(num_reached: npt.NDArray[np.intp], num_all: int) -> Reached:
         """Counts, for threshold j, the pixels that reach more than j thresholds."""
         counts = np.bincount(num_reached, minlength=len(edges) + 1)
         return counts[::-1].cumsum()[::-1][1:].astype(np.int64) + num_all
