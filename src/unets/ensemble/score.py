@@ -21,7 +21,7 @@ from unets.ensemble.postprocess import ClassMask
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import Values, find_metric
-from unets.metrics.pixels import Counts, Numbers, describe_pixels, number_class, pair_masks, sum_counts
+from unets.metrics.pixels import Counts, Numbers, count_pixels_of, describe_pixels, number_class, pair_masks, sum_counts
 from unets.workers.pool import run_tasks
 
 _Known = tuple[ClassMask, Numbers | None]  # a mask, as `pick_class` takes it, and `read_objects`
@@ -124,13 +124,12 @@ def _score_image(
     id_, rows, read = task
     target, objects = read()
     mask, numbers = _decode(f"the submission's mask of {id_}", rows, (target.shape[0], target.shape[1]), dataset)
-    fractions, counts = [], []
-    for index, (target_hw, predicted_hw) in enumerate(pair_masks(target, mask, len(dataset.classes))):
+    fractions, num_classes = [], len(dataset.classes)
+    for index, (_, predicted_hw) in enumerate(pair_masks(target, mask, num_classes)):
         true_hw = number_class(target, objects, index)
         found_hw = predicted_hw if numbers is None else np.where(predicted_hw, numbers[..., index], 0)
         fractions.append(find_metric(dataset.metric).measure(true_hw, found_hw))
-        counts.append([np.count_nonzero(pixels) for pixels in (target_hw & predicted_hw, target_hw, predicted_hw)])
-    return np.array(fractions, dtype=np.float64), np.array(counts, dtype=np.int64)
+    return np.array(fractions, dtype=np.float64), count_pixels_of(target, mask, num_classes)
 
 
 def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Known:
