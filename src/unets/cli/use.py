@@ -74,10 +74,11 @@ def mask(
             print(dumps(found))
     elif is_one:
         sys.stdout.write(f"{out}\n" if out != PIPE else "")
+    elif outcome.num_kept and not num_made:
+        print(f"{out}: all {outcome.num_kept} masks are there")
     else:
-        kept, made = f", {outcome.num_kept} there before" if outcome.num_kept else "", format_count(num_made, "mask")
-        is_all = outcome.num_kept and not num_made
-        print(f"{out}: all {outcome.num_kept} masks are there" if is_all else f"{out}: {made} made{kept}")
+        kept = f", {outcome.num_kept} there before" if outcome.num_kept else ""
+        print(f"{out}: {format_count(num_made, 'mask')} made{kept}")
     for line in outcome.list_warnings():
         logger.warning(line)
     if outcome.failures:
