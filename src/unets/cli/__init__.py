@@ -1,4 +1,8 @@
-"""The `unets` command: a subcommand for every stage of the flow, and for the use of a trained model."""
+"""The `unets` command: a subcommand for every stage of the flow, and for the use of a trained model.
+
+Subcommands are functions in the modules `start`, `data`, `train`, `evaluate`, `submit`, `use`, one a part of the flow.
+`stage` makes them subcommands and runs them; `app` says what their options are.
+"""
 
 import atexit
 import os
