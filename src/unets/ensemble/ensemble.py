@@ -73,11 +73,12 @@ class Ensemble(Config):
         return tuple(member for member in self.members if member.weight > 0)
 
     def find_recipe(self, fold: int, group: str | None = None) -> Recipe:
-        """Returns how maps of all `members` become a mask, of which nothing was fitted on an image.
+        """Returns how maps of all `members` become the mask of an image, by a recipe of which nothing was fitted on it.
 
-        The fold is that which the image is in, or whose nets alone see it, the group that of an image that was
-        evaluated. One without, as those that get pseudo-labels, gets the start of an ensemble of one fold: nothing else
-        was fitted without all of the fold. Raises InputError where it was not evaluated on that fold, or group.
+        The fold is that which the image is in, or whose nets alone see it; an image that was evaluated has its group,
+        too. Without a group, as for pseudo-labels, an ensemble of that fold alone gives its start, as all else was
+        fitted on the fold, and one of other folds alone its recipe. Raises InputError where the group was not
+        evaluated.
         """
         if fold in self.folds and len(self.folds) > 1:
             return self.recipes_by_part[self.folds.index(fold)]
