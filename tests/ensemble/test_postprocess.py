@@ -7,8 +7,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from unets.config import Postprocessing
-from unets.data.objects import label_objects
-from unets.ensemble.postprocess import blur, clean_mask, to_masks
+from unets.data.objects import label_objects, part_labels
+from unets.ensemble.postprocess import blur, clean_mask, clean_masks, to_masks
+from unets.ensemble.selection import POSTPROCESSING_VALUES
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
 
@@ -158,6 +159,50 @@ def test_kept_parts_are_the_largest_that_labeling_finds(mask: npt.NDArray[np.uin
         assert sorted((int(part.sum()) for part in found), reverse=True) == sizes[:count]
         assert all(any((part == one).all() for one in parts) for part in found)
     assert not kept[mask == 0].any()
+
+
+def clean_plainly(mask: npt.NDArray[np.uint8], steps: Postprocessing) -> npt.NDArray[np.uint8]:
+    """Cleans a mask of class indices, a part after the other."""
+    cleaned = np.zeros_like(mask)
+    for index in range(1, mask.max(initial=0) + 1):
+        own = mask == index
+        for part in label(~own, corners=False):
+            at_border = part[[0, -1]].any() or part[:, [0, -1]].any()
+            fits = steps.max_hole_px is None or part.sum() <= steps.max_hole_px
+            own = own | part if fits and not at_border and not mask[part].any() else own
+        parts = sorted(label(own, corners=True), key=lambda part: -part.sum())[: steps.max_components]
+        own = np.any([*parts, np.zeros_like(own)], axis=0)
+        own = own & (own.sum() >= steps.min_area_px)
+        is_core = ndimage.distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1] > steps.neck_px / 2
+        for part in label(own, corners=True):
+            seeds, count = ndimage.label(part & is_core, np.ones((3, 3)))
+            if count > 1:
+                (box,) = ndimage.find_objects(part.astype(int))
+                edt = ndimage.distance_transform_edt(seeds[box] == 0, return_distances=False, return_indices=True)
+                numbers = np.zeros_like(seeds)
+                numbers[box] = seeds[box][tuple(edt)] * part[box]
+                own = own & (part_labels(numbers) | ~part)
+        for part in label(own, corners=True):
+            own = own & ~part if part.sum() < steps.min_object_px else own
+        cleaned[own] = index
+    return cleaned
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_many_ways_at_once_are_each_way_done_plainly(num_classes: int, seed: int) -> None:
+    """On ragged masks: smooth noise and specks, cut."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.normal(size=(48, 64, num_classes)), (3, 3, 0)) * 6
+    noise += ndimage.gaussian_filter(rng.normal(size=noise.shape), (0.7, 0.7, 0))
+    mask = to_masks((1 / (1 + np.exp(-noise)) / num_classes).astype(np.float32), 0.5)
+    tried = {name: values for name, values in POSTPROCESSING_VALUES.items() if name != "blur_px"}
+    tried = {name: (*values, 3, 5) for name, values in tried.items()}
+    start = {"max_hole_px": 20, "max_components": 5, "neck_px": 2.0, "min_object_px": 8}
+    ways = [Postprocessing(**{name: one}) for name, values in tried.items() for one in values]
+    ways += [Postprocessing(**start | {name: one}) for name, values in tried.items() for one in values]
+    for way, cleaned in zip(ways, clean_masks(mask, ways), strict=True):
+        np.testing.assert_array_equal(cleaned, clean_plainly(mask, way), way.describe())
 
 
 def test_twenty_classes_are_told_apart_below_one_half() -> None:

@@ -3,6 +3,9 @@
 So objects that touch are one, unless a line of background parts them.
 """
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -10,10 +13,15 @@ from scipy import ndimage
 BoolMask = npt.NDArray[np.bool_]
 
 
-def label_objects(mask_hw: BoolMask) -> tuple[npt.NDArray[np.int32], int]:
-    """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many)."""
-    labels_hw, count = ndimage.label(mask_hw, structure=np.ones((3, 3), dtype=np.bool_))
-    return labels_hw.astype(np.int32, copy=False), int(count)
+def label_objects(mask_hw: BoolMask, connectivity: int = 8) -> tuple[npt.NDArray[np.int32], int]:
+    """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many).
+
+    They are numbered in the order of their first pixels, row by row. With a `connectivity` of 4 corners do not touch.
+    """
+    binary_hw = mask_hw.view(np.uint8)
+    # Of cv2's algorithms that one numbers so; it takes a third of the time of scipy's.
+    count, labels_hw = cv2.connectedComponentsWithAlgorithm(binary_hw, connectivity, cv2.CV_32S, cv2.CCL_WU)
+    return np.asarray(labels_hw, dtype=np.int32), count - 1
 
 
 def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
@@ -21,34 +29,37 @@ def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
     return np.asarray((labels_hw > 0) & (ndimage.maximum_filter(labels_hw, size=3) == labels_hw))
 
 
-def part_necks(mask_hw: BoolMask, neck_px: float) -> BoolMask:
+def part_necks(mask_hw: BoolMask, widths: Sequence[float]) -> list[BoolMask]:
     """Parts objects that are joined by a neck: each component is cut, by a line of background, where it is narrow.
 
-    The parts of a component that hold a disk wider than `neck_px`, the widest neck that is cut, are its objects; a
-    pixel belongs to the nearest. Returns `mask_hw` itself where nothing is cut.
+    The parts of a component that hold a disk wider than the widest neck that is cut, in pixels, are its objects; a
+    pixel belongs to the nearest. Returns a mask for each of the widths; `mask_hw` itself where nothing is cut.
     """
-    if neck_px <= 0:
-        return mask_hw
-    cores_hw = ndimage.distance_transform_edt(np.pad(mask_hw, 1))[1:-1, 1:-1] > neck_px / 2
-    labels_hw, _ = label_objects(mask_hw)
-    parted_hw = mask_hw
-    for label, box in enumerate(ndimage.find_objects(labels_hw), start=1):
-        object_hw = labels_hw[box] == label
-        seeds_hw, count = label_objects(cores_hw[box] & object_hw)
-        if count < 2:
-            continue
-        rows, columns = ndimage.distance_transform_edt(seeds_hw == 0, return_distances=False, return_indices=True)
-        nearest_hw = np.where(object_hw, seeds_hw[rows, columns], 0)
-        parted_hw = mask_hw.copy() if parted_hw is mask_hw else parted_hw
-        parted_hw[box][object_hw] = part_labels(nearest_hw)[object_hw]
-    return parted_hw
+    padded_hw = np.pad(mask_hw, 1).view(np.uint8)
+    distances_hw = cv2.distanceTransform(padded_hw, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    labels_hw, count = label_objects(mask_hw)
+    boxes, parted = ndimage.find_objects(labels_hw), []
+    for neck_px in widths:
+        cores_hw = distances_hw > neck_px / 2
+        cores_labels_hw, num_cores = label_objects(cores_hw)
+        object_of = np.zeros(num_cores + 1, dtype=np.intp)
+        object_of[cores_labels_hw[cores_hw]] = labels_hw[cores_hw]
+        joined = np.flatnonzero(np.bincount(object_of[1:], minlength=count + 1) > 1)
+        parted_hw = mask_hw.copy() if joined.size else mask_hw
+        for label in joined:
+            box = boxes[label - 1]
+            object_hw = labels_hw[box] == label
+            seeds_hw = np.where(object_hw, cores_labels_hw[box], 0)
+            rows, columns = ndimage.distance_transform_edt(seeds_hw == 0, return_distances=False, return_indices=True)
+            nearest_hw = np.where(object_hw, seeds_hw[rows, columns], 0)
+            parted_hw[box][object_hw] = part_labels(nearest_hw)[object_hw]
+        parted.append(parted_hw)
+    return parted
 
 
-def drop_small_objects(mask_hw: BoolMask, min_px: int) -> BoolMask:
-    """Drops the objects of fewer than `min_px` pixels; returns `mask_hw` itself where there is none."""
-    if min_px <= 1:
-        return mask_hw
-    labels_hw, _ = label_objects(mask_hw)
-    is_small = np.bincount(labels_hw.ravel()) < min_px
-    is_small[0] = False
-    return mask_hw & ~is_small[labels_hw] if is_small.any() else mask_hw
+def drop_small_objects(mask_hw: BoolMask, sizes: Sequence[int]) -> list[BoolMask]:
+    """Drops objects of fewer pixels than each of the sizes; gives `mask_hw` itself where there is none."""
+    labels_hw, count = label_objects(mask_hw)
+    areas = np.bincount(labels_hw[mask_hw], minlength=count + 1)
+    least = areas[1:].min(initial=max(sizes))
+    return [mask_hw if least >= min_px else (areas >= max(min_px, 1)).take(labels_hw) for min_px in sizes]

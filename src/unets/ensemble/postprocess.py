@@ -4,7 +4,8 @@ Each step works on full-size pixels, class by class, and leaves its input as it 
 class indices, 0 for background; where classes overlap it is (height, width, classes) of 0 and 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -12,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import Postprocessing, Threshold
-from unets.data.objects import BoolMask, drop_small_objects, part_necks
-from unets.ensemble.shape import trace_contours
+from unets.data.objects import BoolMask, drop_small_objects, label_objects, part_necks
 from unets.metrics.pixels import pick_class
 
 ClassMask = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
-# A box with all holes of a class, the label of each pixel in it, the area of each label; 0: no hole.
-_Holes = tuple[Box, npt.NDArray[Any], npt.NDArray[Any]]
+# Does a step on a class by each of some values; gives the class itself where nothing changes.
+Step = Callable[[BoolMask, Sequence[Any]], Sequence[BoolMask]]
+_NOTHING = dict(Postprocessing())  # the value of a step that does nothing
 
 
 def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDArray[np.float32]]:
@@ -98,61 +99,60 @@ def _join(layers: Sequence[BoolMask], *, overlapping: bool) -> ClassMask:
     return sum((layer_hw * np.uint8(number) for number, layer_hw in enumerate(others, start=2)), start=first)
 
 
-def _clean_class(layer_hw: BoolMask, mask: ClassMask, ways: Sequence[Any]) -> list[BoolMask]:
+def _clean_class(layer_hw: BoolMask, mask: ClassMask, ways: Sequence[Postprocessing]) -> list[BoolMask]:
     """Cleans one class of a mask by `Postprocessing.of_class`; gives `layer_hw` itself where nothing changes."""
-    if not layer_hw.any():
-        return [layer_hw] * len(ways)
-    fills = {steps.max_hole_px for steps in ways}
-    holes = _find_holes(layer_hw, mask) if fills != {0} else None
-    filled = {most: _fill_holes(layer_hw, holes, most) for most in fills}
-    asked = {(steps.max_hole_px, steps.max_components) for steps in ways}
-    kept = {(most, count): _keep_largest(filled[most], count) for most, count in asked}
-    cleaned, empty_hw = [], np.zeros_like(layer_hw)
-    for steps in ways:
-        own_hw = kept[steps.max_hole_px, steps.max_components]
-        own_hw = empty_hw if np.count_nonzero(own_hw) < steps.min_area_px else part_necks(own_hw, steps.neck_px)
-        cleaned.append(drop_small_objects(own_hw, steps.min_object_px))
+    steps: dict[str, Step] = {
+        "max_hole_px": partial(_fill_holes, mask),
+        "max_components": _keep_largest,
+        "min_area_px": _empty_small,
+        "neck_px": part_necks,
+        "min_object_px": drop_small_objects,
+    }
+    cleaned = [layer_hw] * len(ways)
+    for name, step in steps.items():
+        values = [getattr(one, name) for one in ways]
+        done: dict[tuple[int, Any], BoolMask] = {}
+        for key, own_hw in {id(own_hw): own_hw for own_hw in cleaned}.items():  # what is asked of one mask shares work
+            asked = {value for one, value in zip(cleaned, values, strict=True) if one is own_hw} - {_NOTHING[name]}
+            made = step(own_hw, list(asked)) if asked else ()
+            done |= {(key, value): one for value, one in zip(asked, made, strict=True)}
+        cleaned = [done.get((id(one), value), one) for one, value in zip(cleaned, values, strict=True)]
     return cleaned
 
 
-def _find_holes(layer_hw: BoolMask, mask: ClassMask) -> _Holes | None:
-    """Finds the holes of a class of a mask, in a box around them: labelling all of a mask costs the most."""
-    _, contours = trace_contours(layer_hw)
-    if not contours:
-        return None
-    lefts, tops, widths, heights = np.array(list(map(cv2.boundingRect, contours))).T
-    box = slice(tops.min(), (tops + heights).max()), slice(lefts.min(), (lefts + widths).max())
-    others_hw = ~layer_hw[box]
-    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(others_hw.view(np.uint8), connectivity=4)
-    lefts, tops, widths, heights, areas = stats.T
-    # What is outside reaches the box; a hole with another class in it, as a cell with its nucleus, is none.
-    is_inside = (lefts > 0) & (lefts + widths < others_hw.shape[1])
-    is_inside &= (tops > 0) & (tops + heights < others_hw.shape[0])
-    is_inside[0] = False  # the class itself
-    if mask.ndim == 2:
-        is_inside[np.unique(labels_hw[others_hw & (mask[box] != 0)])] = False
-    return box, labels_hw, np.where(is_inside, areas, 0)
+def _fill_holes(mask: ClassMask, layer_hw: BoolMask, limits: Sequence[int | None]) -> list[BoolMask]:
+    """Fills holes of a class of a mask up to an area (None: all)."""
+    # Outside a frame around the image all is filled: what is left is holes.
+    framed_hw = np.pad(~layer_hw, 1, constant_values=True)
+    cv2.floodFill(framed_hw.view(np.uint8), None, (0, 0), 0)
+    is_hole_hw = framed_hw[1:-1, 1:-1]
+    if not is_hole_hw.any():
+        return [layer_hw] * len(limits)
+    hole_of = label_objects(is_hole_hw, connectivity=4)[0][is_hole_hw]
+    areas = np.bincount(hole_of).astype(np.float64)
+    if mask.ndim == 2:  # a hole with another class in it, as a cell with its nucleus, is none
+        areas[hole_of[mask[is_hole_hw] != 0]] = np.nan
+    areas, filled = areas[hole_of], []
+    for most in limits:
+        is_filled = areas <= (np.inf if most is None else most)
+        filled.append(layer_hw.copy() if is_filled.any() else layer_hw)
+        if is_filled.any():
+            filled[-1][is_hole_hw] = is_filled
+    return filled
 
 
-def _fill_holes(layer_hw: BoolMask, holes: _Holes | None, max_hole_px: int | None) -> BoolMask:
-    """Fills holes up to an area (None: all); returns `layer_hw` itself where there is none."""
-    if holes is None:
-        return layer_hw
-    box, labels_hw, areas = holes
-    is_filled = (areas > 0) & (areas <= (np.inf if max_hole_px is None else max_hole_px))
-    if not is_filled.any():
-        return layer_hw
-    filled_hw = layer_hw.copy()
-    filled_hw[box] |= is_filled[labels_hw]
-    return filled_hw
+def _keep_largest(layer_hw: BoolMask, counts: Sequence[int]) -> list[BoolMask]:
+    """Empties all but the largest components."""
+    labels_hw, num_found = label_objects(layer_hw)
+    if num_found <= min(counts):
+        return [layer_hw] * len(counts)
+    areas = np.bincount(labels_hw[layer_hw])
+    ranks = np.empty_like(areas)
+    ranks[np.argsort(-areas, kind="stable")] = np.arange(len(areas))  # the background, 0 here, is last
+    return [layer_hw if num_found <= count else (ranks < count).take(labels_hw) for count in counts]
 
 
-def _keep_largest(layer_hw: BoolMask, count: int | None) -> BoolMask:
-    """Empties all but the largest components; returns `layer_hw` itself where there are no more."""
-    if count is None or len(trace_contours(layer_hw)[0]) <= count:
-        return layer_hw
-    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(layer_hw.view(np.uint8), connectivity=8)
-    lefts, tops, _, _, areas = stats[1:].T
-    is_kept = np.zeros(len(stats), dtype=np.bool_)
-    is_kept[1 + np.lexsort((lefts, tops, -areas))[:count]] = True
-    return np.asarray(is_kept[labels_hw])
+def _empty_small(layer_hw: BoolMask, least: Sequence[int]) -> list[BoolMask]:
+    """Empties a class that has fewer pixels."""
+    area_px = np.count_nonzero(layer_hw)
+    return [np.zeros_like(layer_hw) if 0 < area_px < min_px else layer_hw for min_px in least]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.objects import BoolMask
+from unets.data.objects import BoolMask, label_objects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Shape:
 def trace_contours(mask_hw: BoolMask) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
     """Returns the contours of a mask's parts (connected by sides or corners), and of their holes (by sides).
 
-    Each is (points, 1, 2), x and y of the pixels on it. To label parts takes fifty times as long.
+    Each is (points, 1, 2), x and y of the pixels on it.
     """
     contours, hierarchy = cv2.findContours(mask_hw.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     is_hole = [] if hierarchy is None else (hierarchy[0, :, 3] >= 0).tolist()
@@ -37,8 +37,7 @@ def measure_shape(mask_hw: BoolMask) -> Shape:
     (parts, holes), area_px = trace_contours(mask_hw), int(np.count_nonzero(mask_hw))
     largest_px = area_px
     if len(parts) > 1:
-        _, _, stats, _ = cv2.connectedComponentsWithStats(mask_hw.view(np.uint8), connectivity=8)
-        largest_px = int(stats[1:, cv2.CC_STAT_AREA].max())
+        largest_px = int(np.bincount(label_objects(mask_hw)[0][mask_hw]).max())
     contour_px = sum(map(len, (*parts, *holes)))
     return Shape(area_px=area_px, parts=len(parts), holes=len(holes), largest_px=largest_px, contour_px=contour_px)
 
