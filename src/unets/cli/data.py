@@ -43,7 +43,7 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
         write_dump(stage.project, manifest, dump)
         print(f"{dump}: classes.txt, index.csv and masks, as they are read")
     if sheet is not None:
-        number = draw_ground_truth(sheet, stage.project, dataset, count)
+        number = draw_ground_truth(sheet, manifest, count)
         print(f"{sheet}: {number} training images with the contours of their masks")
     stage.finish("", "pipeline")
 

@@ -11,7 +11,7 @@ from unets.data.drawing import add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.importers.draws import draw_rows
-from unets.dataset.manifest import read_manifest
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.rle_csv import read_rows
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -21,12 +21,12 @@ COLUMNS = 4
 Mask = npt.NDArray[np.uint8]  # (height, width) class index; (height, width, classes) of 0 and 1 where classes overlap
 
 
-def draw_ground_truth(out: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
+def draw_ground_truth(out: Path, manifest: Manifest, count: int) -> int:
     """Draws training images with the contours of their masks, as training sees both; returns how many.
 
     At most `count` are drawn, spread evenly over all.
     """
-    return _draw_sheet(out, read_manifest(project, dataset).train, read_mask, dataset, count)
+    return _draw_sheet(out, manifest.train, read_mask, manifest.dataset, count)
 
 
 def draw_submission(out: Path, submission_path: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
