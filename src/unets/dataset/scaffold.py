@@ -35,8 +35,8 @@ from unets.dataset.first_experiments import (
     Cost,
     Facts,
     Machine,
+    Objects,
     Proposal,
-    guess_cost,
     has_card,
     look_at_machine,
     measure_objects,
@@ -225,21 +225,18 @@ def _propose(
             "the NVIDIA card of this machine cannot be used, so experiments are for its cores: install the backend "
             "with CUDA (`make setup GPU=1`, pip install '.[gpu]', or for JAX 'jax[cuda13]'), docs/how-to/gpus.md"
         )
-    object_side, filled_share = _measure(dataset, result, image_hw)
     facts = Facts(
         image_hw=image_hw,
         num_train=len(result.train),
         num_folds=dataset.num_folds,
         is_grey=dataset.channels == "grey",
-        object_side=object_side,
-        filled_share=filled_share,
+        objects=_measure(dataset, result, image_hw),
     )
-    guess = partial(timer, dataset) if timer else guess_cost
-    proposals = propose_experiments(facts, machine, minutes=minutes, timer=guess)
+    proposals = propose_experiments(facts, machine, minutes=minutes, timer=partial(timer, dataset) if timer else None)
     return Scaffold(dataset=dataset, result=result, image_hw=image_hw, num_sizes=len(sizes), proposals=tuple(proposals))
 
 
-def _measure(dataset: DatasetConfig, result: Import, image_hw: SizeHW) -> tuple[float | None, float]:
+def _measure(dataset: DatasetConfig, result: Import, image_hw: SizeHW) -> Objects:
     """Measures the objects of as many masks as some seconds allow; see `measure_objects`."""
     most = min(max(_MEASURED_PX // (image_hw[0] * image_hw[1]), _DRAWN), _MOST_MEASURED)
     drawn = (result.read_layers(sample) for sample in spread(list(result.train.values()), most))
