@@ -84,6 +84,22 @@ def test_dialects(drawing: Drawing, dialect: dict[str, str]) -> None:
     assert not result.questions
 
 
+@pytest.mark.parametrize("label", ["", "nan", "-1"])
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_a_row_without_runs_and_class_is_an_empty_image(drawing: Drawing, label: str, kinds: int) -> None:
+    rows = ["image,class,rle"]
+    for number in range(9):
+        path = f"train/{number:03}.png"
+        objects = drawing.add(path, number, kinds)
+        rows += [f"{number:03},{'ab'[k - 1]},{encode(part)}" for k, part in objects]
+        if number % 3 == 0:
+            drawing.train[path] = np.zeros(SIZE, dtype=np.uint8)
+            rows[-len(objects) :] = [f"{number:03},{label},"]
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == ("a", "b")[:kinds]
+
+
 @pytest.mark.parametrize("order", ["row", "column"])
 @pytest.mark.parametrize(("relative", "start"), [(False, 0), (False, 1), (True, 0)])  # the latter is a distance
 def test_how_pixels_are_counted(drawing: Drawing, order: str, relative: bool, start: int) -> None:

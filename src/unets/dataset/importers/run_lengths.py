@@ -30,6 +30,7 @@ from unets.errors import InputError
 _ORDERS: tuple[Order, Order] = ("row", "column")
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
 _ENDING = re.compile(r"\.[A-Za-z]{2,5}(?=$|_)")
+_NO_CLASS = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "-1"))  # in small letters
 _MANY = 4000  # cells that a column is looked at by
 _MOST_CLASSES = 64
 _LOOKED_AT = 40  # masks by which the order is decided
@@ -138,7 +139,7 @@ def _describe_csv(found: Import, path: str, table: pd.DataFrame, column: str, na
         rle_column=column,
         class_column=class_column,
         cell=naming.cell,
-        class_cells=tuple(sort_naturally(set(labels))),
+        class_cells=_list_classes(labels, table[column]),
         order=order,
         start=start,
         relative=relative,
@@ -205,10 +206,10 @@ def _read(found: Import, source: CsvSource) -> Import:
             f"the column {source.image_column!r} of {source.path} must name images. Received: none that is here"
         )
     labels = naming.labels or (table[source.class_column] if source.class_column else ("",) * len(table))
-    classes = source.class_cells or tuple(sort_naturally(set(labels)))
+    classes = source.class_cells or _list_classes(labels, table[source.rle_column])
     cells: dict[str, tuple[list[str], ...]] = {}
     for image, label, cell in zip(naming.images, labels, table[source.rle_column], strict=True):
-        if image is not None and label in classes:
+        if image is not None and (label in classes or _is_bare(label, cell)):
             layers = cells.setdefault(image, tuple([] for _ in classes))
             if runs := clean_runs(cell):
                 runs = to_absolute(runs, start=source.start, relative=source.relative)
@@ -340,6 +341,17 @@ def _count_rows(images: Sequence[str | None], labels: Iterable[str]) -> int:
     """Returns the most rows that an image has of a class; those of images that are not there tell nothing."""
     counts = Counter(pair for pair in zip(images, labels, strict=True) if pair[0] is not None)
     return max(counts.values(), default=1)
+
+
+def _list_classes(labels: Iterable[str], cells: Iterable[str]) -> tuple[str, ...]:
+    """Lists the classes that rows name, one of "" where labels say nothing; rows of empty images may name none."""
+    rows = list(zip(labels, cells, strict=False))  # without a column of classes there are no labels
+    return tuple(sort_naturally({label for label, cell in rows if not _is_bare(label, cell)} or {*labels}))
+
+
+def _is_bare(label: str, cell: str) -> bool:
+    """Tells whether a row says that its image is empty: it names neither a class nor a run."""
+    return label.strip().lower() in _NO_CLASS and not clean_runs(cell)
 
 
 def _is_sample(path: str) -> bool:
