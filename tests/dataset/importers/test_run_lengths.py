@@ -100,6 +100,24 @@ def test_a_row_without_runs_and_class_is_an_empty_image(drawing: Drawing, label:
     assert result.classes == ("a", "b")[:kinds]
 
 
+def test_a_sample_with_a_row_a_class_is_followed_where_training_masks_have_a_row_an_object(drawing: Drawing) -> None:
+    rows, sample = ["image,class,rle"], ["image,class,rle"]
+    for number in range(6):
+        objects = drawing.add(f"train/{number:03}.png", number, 2, 2)
+        rows += [f"{number:03},{'ab'[k - 1]},{encode(part)}" for k, part in objects]
+    for number in range(2):
+        drawing.test.add(drawing.save(f"test/t{number}.png", draw_image(number, merge(draw_objects(number)))))
+        sample += [f"t{number},a,1 1", f"t{number},b,1 1"]
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    drawing.write("sample_submission.csv", "\n".join(sample) + "\n")
+    _, result = import_drawn(drawing)
+    assert result.fields["submission"]["row"] == "class"
+    assert [question.choices for question in result.questions if question.field == "submission.row"] == [('"object"',)]
+    drawing.write("sample_submission.csv", "\n".join([*sample, "t1,b,3 1"]) + "\n")
+    _, result = import_drawn(drawing)
+    assert result.fields["submission"]["row"] == "object"
+
+
 @pytest.mark.parametrize("order", ["row", "column"])
 @pytest.mark.parametrize(("relative", "start"), [(False, 0), (False, 1), (True, 0)])  # the latter is a distance
 def test_how_pixels_are_counted(drawing: Drawing, order: str, relative: bool, start: int) -> None:

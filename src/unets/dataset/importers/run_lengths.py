@@ -299,11 +299,17 @@ def describe_sample(found: Import, like: Mapping[str, Any] | None = None) -> dic
         found.account[path] = "sample submission"
         form: dict[str, Any] = {"sample": path, "image_column": naming.column, "cell": naming.cell}
         form |= {"class_column": class_column, "class_cells": cells if is_renamed else (), "rle_column": column}
+        row = "object" if _count_rows(naming.images, labels) > 1 else "class" if cells else "image"
+        is_grid = row == "class" and len(cells) > 1 and naming.hits == len(naming.ids) * len(cells)
+        if like and like["row"] == "object" and is_grid:
+            found.questions = [question for question in found.questions if question.field != "submission.row"]
+            text = f"training masks have a row an object, {path} one for each class of each image: it is followed"
+            found.ask("submission.row", text, '"object"')
+            form["row"] = row
         if like:
             return {**like, **form}
         text = f"{path} does not tell how pixels are counted: along columns, as Kaggle mostly has it"
         found.ask("submission.order", text, '"row"')
-        row = "object" if _count_rows(naming.images, labels) > 1 else "class" if cells else "image"
         return {**form, "order": "column", "row": row}
     if not like or not samples:
         return {**(like or {}), "sample": None}
