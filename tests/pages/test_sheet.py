@@ -6,7 +6,7 @@ import pytest
 from unets.config import load_dataset
 from unets.dataset.manifest import read_manifest
 from unets.errors import InputError
-from unets.pages.sheet import draw_submission
+from unets.pages.sheet import draw_ground_truth, draw_submission, name_colors
 from unets.store.paths import Project
 
 
@@ -18,3 +18,10 @@ def test_a_submission_of_some_test_images_is_drawn(make_competition: Callable[..
     path.write_text("img,rle_mask\nunknown.jpg,1 5\n")
     with pytest.raises(InputError, match=r"some\.csv must have masks of test images\. Received: none"):
         draw_submission(tmp_path / "sheet.jpg", path, project, dataset, 12)
+    with pytest.raises(InputError, match=r"sheet must end with one of \.jpg, .*Received: no ending"):
+        draw_ground_truth(tmp_path / "sheet", read_manifest(project, dataset), 1)
+
+
+def test_the_colors_of_classes_are_named() -> None:
+    assert name_colors(("a", "b", "c", "d", "e")) == ": a orange, b blue, c green, d yellow, e orange"
+    assert name_colors(("a",)) == ""

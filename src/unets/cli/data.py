@@ -32,7 +32,7 @@ def import_(stage: Stage) -> None:
 def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, count: int = 24) -> None:
     """Says what there is: images, groups, classes; draws images with their masks to look at before training."""
     from unets.dataset.dump import write_dump
-    from unets.pages.sheet import draw_ground_truth
+    from unets.pages.sheet import draw_ground_truth, name_colors
 
     dataset, manifest = stage.dataset, stage.manifest
     num_groups, num_train = len({sample.group for sample in manifest.train}), len(manifest.train)
@@ -44,7 +44,7 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
         print(f"{dump}: classes.txt, index.csv and masks, as they are read")
     if sheet is not None:
         number = draw_ground_truth(sheet, manifest, count)
-        print(f"{sheet}: {number} training images with the contours of their masks")
+        print(f"{sheet}: {number} training images with the contours of their masks{name_colors(dataset.classes)}")
     stage.finish("", "pipeline")
 
 

@@ -19,6 +19,8 @@ Color = tuple[int, int, int]
 # Bright and far apart for the usual kinds of color blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
 COLORS_RGB: tuple[Color, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
 
+COLOR_NAMES = ("orange", "blue", "green", "yellow")
+
 # Of what a mask gets wrong, over a dimmed image: orange and blue, which the usual kinds of color blindness tell apart.
 DIFFERENCES_RGB: dict[str, Color] = {
     "missed": (255, 128, 32),

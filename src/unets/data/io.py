@@ -27,6 +27,7 @@ _PNG_SETTINGS = (
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FAST_FILTERS),
 )
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def read_index_image(path: Path, expected: str = "") -> npt.NDArray[np.uint8]:
@@ -64,7 +65,12 @@ def decode_png(content: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def write_image(path: Path, image_hwc: npt.NDArray[np.uint8]) -> None:
-    """Writes uint8 (height, width, channels) for people, whole or not at all; the format follows the name."""
+    """Writes uint8 (height, width, channels) for people, whole or not at all; the format follows the name.
+
+    Raises InputError where the name has no ending of a format.
+    """
+    if path.suffix.lower() not in _PICTURES:
+        raise InputError(f"{path} must end with one of {', '.join(_PICTURES)}. Received: {path.suffix or 'no ending'}")
     with atomic_path(path) as temporary:
         Image.fromarray(to_rgb(image_hwc)).save(temporary, quality=88)
 

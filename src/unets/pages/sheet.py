@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import add_caption, draw_contours, make_sheet
+from unets.data.drawing import COLOR_NAMES, add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.importers.draws import draw_rows
@@ -24,7 +24,7 @@ Mask = npt.NDArray[np.uint8]  # (height, width) class index; (height, width, cla
 def draw_ground_truth(out: Path, manifest: Manifest, count: int) -> int:
     """Draws training images with the contours of their masks, as training sees both; returns how many.
 
-    At most `count` are drawn, spread evenly over all.
+    At most `count` are drawn, spread evenly over all. Raises InputError where the name of `out` is no picture's.
     """
     return _draw_sheet(out, manifest.train, read_mask, manifest.dataset, count)
 
@@ -43,6 +43,12 @@ def draw_submission(out: Path, submission_path: Path, project: Project, dataset:
         return draw_rows(rows[sample.id], read_full_size(sample, dataset), dataset, sample.id)
 
     return _draw_sheet(out, samples, find_mask, dataset, count)
+
+
+def name_colors(classes: Sequence[str]) -> str:
+    """Says which class has which color in a sheet, after a colon; nothing where there is one class."""
+    named = [f"{name} {COLOR_NAMES[index % len(COLOR_NAMES)]}" for index, name in enumerate(classes)]
+    return f": {', '.join(named)}" if len(named) > 1 else ""
 
 
 def _draw_sheet(
