@@ -38,8 +38,9 @@ def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_pa
     (run_dir / "panel").mkdir()
     (run_dir / "panel" / "worst.jpg").write_bytes(b"picture")
     assert '<img src="panel/worst.jpg?2"' in write_live(run_dir).read_text()
-    leave(run_dir, gpu_bytes=3_210_000_000)
-    assert "; GPU: at most 3.2 GB" in write_live(run_dir).read_text()
+    leave(run_dir, gpu_bytes=3_210_000_000, images=4)
+    text = write_live(run_dir).read_text()
+    assert "; GPU: at most 3.2 GB" in text and "<dd>0.04<small>a GPU" in text
 
 
 def test_a_finished_one_stays(tmp_path: Path) -> None:

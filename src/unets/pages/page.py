@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from unets.evaluation.runs import read_history
 from unets.evaluation.trackers import PANEL
-from unets.log import format_duration
+from unets.log import format_duration, format_number
 from unets.store.provenance import format_commit
 from unets.store.run_folder import read_metrics, read_snapshot
 from unets.store.runs import write_text
@@ -36,7 +36,8 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"code": mark_code, "duration": format_duration, "pretty": partial(json.dumps, indent=2)}
+    environment.filters |= {"code": mark_code, "duration": format_duration, "number": format_number}
+    environment.filters["pretty"] = partial(json.dumps, indent=2)
     environment.globals |= {"format_commit": format_commit, "read_part": _read_part}
     return environment.get_template(template).render(**values)
 
