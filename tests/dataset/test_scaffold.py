@@ -1,5 +1,6 @@
 """`unets new`: what is written loads, reads what was found, and says what it asks; nothing is written otherwise."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_what_is_written_loads_and_becomes_a_manifest(project: Project, drawing:
     names = list_experiments(project.configs_dir)
     assert load_ensemble(project.configs_dir).experiments == tuple(names)
     assert load_experiment(project.configs_dir, names[0]).model.weights == "imagenet"
+    assert re.search(r"=ModelConfig\([^)]*,\n    \),", (project.configs_dir / f"{names[0]}.py").read_text())
     text = (project.configs_dir / "dataset.py").read_text()
     assert "# QUESTION (classes): the values 1, 2 are taken for classes" in text
     shown = render_scaffold(scaffold, "mine")
@@ -215,5 +217,5 @@ def test_what_cannot_be_read_is_named_and_nothing_written(
 
 @pytest.mark.parametrize("name", ["", "a b", "../x"])
 def test_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="COMPETITION"):
+    with pytest.raises(InputError, match="`--name` must"):
         write_scaffold(make_project(tmp_path, tmp_path, name))

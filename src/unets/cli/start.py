@@ -1,5 +1,6 @@
 """Subcommands to start with: a config for a folder of images, the demo, the whole pipeline."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from unets.cli.stage import Stage, command, remember_input
 from unets.errors import InputError
 from unets.log import to_plain
 from unets.store.runs import lock
+
+logger = logging.getLogger(__name__)
 
 _MOST_MINUTES = 100_000  # ten weeks
 PIPELINE = ("check", "split", "train", "predict", "ensemble", "submission")
@@ -35,6 +38,7 @@ def new(stage: Stage, classes: Path | None = None, minutes: float | None = None,
         return time_step(*experiment)
 
     def ask_gpu() -> bool:
+        logger.info("the files are read; now a step of training is timed on this machine: half a minute or more")
         cli.load_backend()
         from unets.nets.backend import has_gpu
 

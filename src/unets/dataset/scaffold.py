@@ -111,7 +111,7 @@ def write_scaffold(
     the dataset.py that is there does not.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", project.competition):
-        raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
+        raise InputError(f"`--name` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
     name, folder, class_names = project.competition, project.configs_dir, _read_class_list(classes_path)
     if is_kept := (folder / "dataset.py").exists():
         if not force:
@@ -373,6 +373,7 @@ def _list_shown(config: Config) -> dict[str, Any]:
 def _write(value: Any, width: int) -> str:
     """Writes a value as Python, in lines of that width; strings in double quotes, patterns raw."""
     text = pretty_repr(value, max_width=width, indent_size=4)
+    text = re.sub(r"(?<![,(\[{])(\n *[)\]}])", r",\1", text)  # so that a line can be added below the last
     if '"' in text or "\\'" in text:
         return text
 
