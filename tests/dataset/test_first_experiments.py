@@ -191,5 +191,13 @@ def test_thin_objects_are_seen_at_the_whole_size() -> None:
     (thin,) = propose_experiments(facts, CPU)
     (wide,) = propose_experiments(replace(facts, objects=Objects(side=0.1, width=30 / 392)), CPU)
     assert (thin.config.model.stride, wide.config.model.stride) == (1, 2)
-    assert "3 pixels wide" in thin.reasons["model"][1] and len(wide.reasons["model"]) == 1
+    assert "3.0 pixels wide" in thin.reasons["model"][1] and len(wide.reasons["model"]) == 1
     assert (thin.config.training.steps_per_epoch or 0) < (wide.config.training.steps_per_epoch or 0)
+
+
+def test_objects_are_as_wide_in_crops_as_in_the_images_they_are_cut_from() -> None:
+    facts = Facts(image_hw=(2000, 2000), num_train=300, num_folds=5, objects=Objects(side=0.006, width=0.006))
+    (crops,) = propose_experiments(facts, CPU, minutes=2)
+    assert crops.config.data.crop_hw is not None
+    assert 0.006 * crops.config.data.crop_hw[0] < 5 < 0.006 * crops.config.data.size_hw[0]
+    assert crops.config.model.stride == 2 and len(crops.reasons["model"]) == 1

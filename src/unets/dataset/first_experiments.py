@@ -233,10 +233,10 @@ def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
     return sides[0], sides[1]
 
 
-def _choose_model(size_hw: SizeHW, facts: Facts, machine: Machine) -> ModelConfig:
+def _choose_model(fed_hw: SizeHW, width_px: float, machine: Machine) -> ModelConfig:
     """Chooses the net; without a GPU its finest level works on blocks of 2 x 2 pixels, but for thin objects."""
-    stride = 1 if machine.has_gpu or _find_width_px(size_hw, facts) < _THIN_PX else 2
-    deepest = max((min(size_hw) // stride).bit_length() - 2, 1)  # two pixels of the smaller side are left
+    stride = 1 if machine.has_gpu or width_px < _THIN_PX else 2
+    deepest = max((min(fed_hw) // stride).bit_length() - 2, 1)  # two pixels of the smaller side are left
     if not machine.has_pretrained:
         width = {} if machine.has_gpu else {"base_filters": 16, "max_filters": 256}
         return ModelConfig(depth=min(5, deepest), stride=stride, **width)
@@ -251,7 +251,7 @@ def _choose_model(size_hw: SizeHW, facts: Facts, machine: Machine) -> ModelConfi
 
 
 def _find_width_px(size_hw: SizeHW, facts: Facts) -> float:
-    """Returns how wide objects are at a size; endless where nothing is known."""
+    """Returns how wide objects are in images of a size, and in crops of these; endless where nothing is known."""
     return math.inf if facts.objects.width is None else facts.objects.width * math.sqrt(size_hw[0] * size_hw[1])
 
 
@@ -273,7 +273,7 @@ def _build(
             balance="class" if 0 < facts.objects.filled_share < _FILLED_SHARE else "none",
             augment=AugmentConfig(**no_colors),
         ),
-        model=_choose_model(fed_hw, facts, machine),
+        model=_choose_model(fed_hw, _find_width_px(size_hw, facts), machine),
         training=TrainingConfig(encoder_rate=0.1 if machine.has_pretrained else 1.0, clip_norm=1.0),
         prediction=PredictionConfig(batch_size=1 if crop_hw else batch_size),
         folds=None if machine.has_gpu else (0,),
@@ -341,8 +341,8 @@ def _plan(
         f"Empty: {1 - facts.objects.filled_share:.0%} of the images hold no object; training draws these, and those "
     )
     empty += "of each class, equally often (balance)."
-    width_px = _find_width_px(experiment.data.crop_hw or experiment.data.size_hw, facts)
-    thin = f"Finest level: at the whole size, 1.6 times as slow, as objects are only {width_px:.0f} pixels wide."
+    width_px = _find_width_px(experiment.data.size_hw, facts)
+    thin = f"Finest level: at the whole size, 1.6 times as slow, as objects are only {width_px:.1f} pixels wide."
     reasons = {
         "data": [
             *_describe_objects(experiment.data, facts),
