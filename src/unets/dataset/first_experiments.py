@@ -36,10 +36,11 @@ _VALIDATION_SHARE = 0.1  # of the seconds that are planned
 _SLACK = 1.25  # an image that exceeds the budget of pixels by less stays as it is
 _LEAST_PX, _CPU_PX, _GPU_PX = 288 * 384, 640 * 960, 1024 * 1024
 _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
-# Images to be seen before larger ones are worth it, or passes over few images. Persons, six minutes, two seeds: 2,256
-# of 448 x 352 have Dice 0.946 and 0.946, 1,224 of 640 x 480 0.937 and 0.930, 3,360 of these in 15 minutes 0.944
-# (docs/log/2026-11-30.md).
-_CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 5000, 20_000, 40
+# Without a GPU more time goes into larger images and into more of them alike: an image has so many times as many pixels
+# as images are seen. Persons, six minutes: 2,256 of 448 x 352 have Dice 0.946 and 0.946 (two seeds), 1,224 of 640 x 480
+# 0.937 and 0.930, 3,328 of 384 x 288 0.939; CamVid: 1,680 of 288 x 384 mean IoU 0.457, 1,104 of 360 x 480 0.430
+# (docs/log/2026-11-30.md). Few images are seen so many times before larger ones are worth it.
+_CPU_PX_PER_SEEN, _CPU_PASSES, _GPU_SEEN = 60, 40, 20_000
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
 _FEWEST_SCORED = 8  # validation images
@@ -217,9 +218,11 @@ def _find_largest_px(facts: Facts) -> float:
 
 def _choose_size(facts: Facts, seen_px: float, machine: Machine) -> SizeHW:
     """Chooses the size that images are fitted to, as large as `seen_px`, the time for training, shows enough images."""
-    fewest = min(_CPU_SEEN, _CPU_PASSES * max(facts.num_train, 1))
-    most_px, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, fewest)
-    enough_px, thin_px = seen_px / seen, (_THIN_PX / facts.objects.width) ** 2 if facts.objects.width else 0.0
+    most_px, enough_px = _GPU_PX, seen_px / _GPU_SEEN
+    if not machine.has_gpu:
+        few_px = seen_px / (_CPU_PASSES * max(facts.num_train, 1))
+        most_px, enough_px = _CPU_PX, max(math.sqrt(_CPU_PX_PER_SEEN * seen_px), few_px)
+    thin_px = (_THIN_PX / facts.objects.width) ** 2 if facts.objects.width else 0.0
     return fit_size(facts.image_hw, min(max(enough_px, min(thin_px, _THIN_FACTOR * enough_px), _LEAST_PX), most_px))
 
 
