@@ -228,7 +228,7 @@ def render(records: Mapping[str, Any]) -> str:
     rows = [header, ["---"] * len(header)]
     for row in compare(records):
         ours, peers, first = row.ours, row.peers, row.ours[0]
-        origins = {record["origin"]["git_commit"][:9]: record["origin"]["git_is_dirty"] for record in ours}
+        origins = {(record["origin"]["git_commit"] or "")[:9]: record["origin"]["git_is_dirty"] for record in ours}
         rows.append(
             [
                 row.name,
