@@ -5,7 +5,6 @@ So objects that touch are one, unless a line of background parts them.
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -18,6 +17,8 @@ def label_objects(mask_hw: BoolMask, connectivity: int = 8) -> tuple[npt.NDArray
 
     They are numbered in the order of their first pixels, row by row. With a `connectivity` of 4 corners do not touch.
     """
+    import cv2  # here, as `from unets import dice` needs numpy alone
+
     binary_hw = mask_hw.view(np.uint8)
     # Of cv2's algorithms that one numbers so; it takes a third of the time of scipy's.
     count, labels_hw = cv2.connectedComponentsWithAlgorithm(binary_hw, connectivity, cv2.CV_32S, cv2.CCL_WU)
@@ -45,6 +46,8 @@ def part_necks(mask_hw: BoolMask, widths: Sequence[float]) -> list[BoolMask]:
     The parts of a component that hold a disk wider than the widest neck that is cut, in pixels, are its objects; a
     pixel belongs to the nearest. Returns a mask for each of the widths; `mask_hw` itself where nothing is cut.
     """
+    import cv2
+
     padded_hw = np.pad(mask_hw, 1).view(np.uint8)
     distances_hw = cv2.distanceTransform(padded_hw, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     labels_hw, count = label_objects(mask_hw)
