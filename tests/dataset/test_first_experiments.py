@@ -201,3 +201,10 @@ def test_objects_are_as_wide_in_crops_as_in_the_images_they_are_cut_from() -> No
     assert crops.config.data.crop_hw is not None
     assert 0.006 * crops.config.data.crop_hw[0] < 5 < 0.006 * crops.config.data.size_hw[0]
     assert crops.config.model.stride == 2 and len(crops.reasons["model"]) == 1
+
+
+def test_a_gpu_has_one_size_for_thin_objects_and_others() -> None:
+    large = Facts(image_hw=(1280, 1918), num_train=5000, num_folds=5, objects=Objects(side=0.1, width=5 / 1567))
+    unmeasured = replace(large, objects=Objects(side=0.1))
+    known, unknown = (propose_experiments(facts, GPU, minutes=5) for facts in (large, unmeasured))
+    assert [proposal.config.data for proposal in known] == [proposal.config.data for proposal in unknown]

@@ -37,9 +37,9 @@ _SLACK = 1.25  # an image that exceeds the budget of pixels by less stays as it 
 _LEAST_PX, _CPU_PX, _GPU_PX = 288 * 384, 640 * 960, 1024 * 1024
 _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
 # Without a GPU more time goes into larger images and into more of them alike: an image has so many times as many pixels
-# as images are seen. Persons, six minutes: 2,256 of 448 x 352 have Dice 0.946 and 0.946 (two seeds), 1,224 of 640 x 480
-# 0.937 and 0.930, 3,328 of 384 x 288 0.939; CamVid: 1,680 of 288 x 384 mean IoU 0.457, 1,104 of 360 x 480 0.430
-# (docs/log/2026-11-30.md). Few images are seen so many times before larger ones are worth it.
+# as images are seen. Persons, six minutes: 2,256 to 2,336 of 448 x 352 have Dice 0.940, 0.946 and 0.946 in three runs,
+# 1,224 of 640 x 480 0.937 and 0.930, 3,328 of 384 x 288 0.939; CamVid: 288 x 384 mean IoU 0.446 and 0.457, 360 x 480
+# 0.430 (docs/log/2026-11-30.md). Few images are seen so many times before larger ones are worth it.
 _CPU_PX_PER_SEEN, _CPU_PASSES, _GPU_SEEN = 60, 40, 20_000
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
@@ -50,8 +50,9 @@ _CROP_PX, _LARGEST_PX = 512, 2048
 # them images stay larger, and training sees crops, half of them of objects. It is not enough: of such objects in 512
 # infrared images none was found in four minutes (docs/log/2026-11-30.md).
 _VISIBLE_PX, _CROP_OBJECTS = 8, 0.5
-# Objects thinner than this at the net's size: images stay larger, of up to so many times the pixels, and if that is not
-# enough the finest level is at the whole size, as for cracks 3.3 pixels wide (docs/log/2026-11-30.md).
+# For objects thinner than this at the net's size the finest level is at the whole size, as for cracks 3.3 pixels wide;
+# of membranes, 7 pixels wide, it gained nothing (docs/log/2026-11-30.md). Images of such objects stay larger first, of
+# up to so many times the pixels, which was not measured by itself. Neither is for a GPU, where nothing was measured.
 _THIN_PX, _THIN_FACTOR = 5, 3
 # Of fewer images with objects a net in a hurry learns that there are none: docs/log/2026-11-30.md.
 _FILLED_SHARE = 0.25
@@ -222,8 +223,9 @@ def _choose_size(facts: Facts, seen_px: float, machine: Machine) -> SizeHW:
     if not machine.has_gpu:
         few_px = seen_px / (_CPU_PASSES * max(facts.num_train, 1))
         most_px, enough_px = _CPU_PX, max(math.sqrt(_CPU_PX_PER_SEEN * seen_px), few_px)
-    thin_px = (_THIN_PX / facts.objects.width) ** 2 if facts.objects.width else 0.0
-    return fit_size(facts.image_hw, min(max(enough_px, min(thin_px, _THIN_FACTOR * enough_px), _LEAST_PX), most_px))
+        thin_px = (_THIN_PX / facts.objects.width) ** 2 if facts.objects.width else 0.0
+        enough_px = max(enough_px, min(thin_px, _THIN_FACTOR * enough_px))
+    return fit_size(facts.image_hw, min(max(enough_px, _LEAST_PX), most_px))
 
 
 def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
