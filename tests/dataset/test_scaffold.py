@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.dataset.importers.drawing import Drawing, draw_image, draw_objects, encode, fill, find_faults, merge
+from tests.dataset.importers.test_polygons import draw_all, write_coco
 from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
 from unets.data.samples import read_mask
 from unets.dataset.checks import check_data
@@ -50,6 +51,41 @@ def test_what_is_written_loads_and_becomes_a_manifest(project: Project, drawing:
     assert "# QUESTION (classes): the values 1, 2 are taken for classes" in text
     shown = render_scaffold(scaffold, "mine")
     assert "8 mask" in shown and "1. classes: the values 1, 2" in shown
+
+
+@pytest.mark.parametrize("kind", ["coco", "csv", "table"])
+def test_images_that_labels_name_and_that_are_gone_are_named_at_each_import(
+    project: Project, drawing: Drawing, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kind == "coco":
+        write_coco(drawing, "coco.json", draw_all(drawing))
+    elif kind == "csv":
+        drawing.add_rows("train.csv", "img,rle_mask", "images/im{n}.png", "im{n}.png,{runs}")
+    else:
+        fill(drawing, "images/im{n}.png", "masks/drawn{i}.png")
+        rows = [f"images/im{number}.png,masks/drawn{number:03}.png\n" for number in range(8)]
+        drawing.write("train.csv", "".join(["image_path,mask_path\n", *rows]))
+    write_scaffold(project)
+    dataset = load_dataset(project.configs_dir)
+    count = len(read_manifest(project, dataset).train)
+    assert not [record for record in caplog.records if "not there" in record.message]
+    (drawing.root / "images" / "im4.png").unlink()
+    assert len(read_manifest(project, dataset).train) == count - 1
+    (said,) = (record.message for record in caplog.records if "not there" in record.message)
+    assert said.startswith(f"{drawing.root}: 1 ") and "im4.png" in said
+
+
+def test_a_coco_file_whose_images_are_all_gone_is_said_at_import(
+    project: Project, drawing: Drawing, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_coco(drawing, "train/coco.json", draw_all(drawing, "train"))
+    more = {f"valid/other{number}.png": drawing.add(f"valid/other{number}.png", number) for number in range(6)}
+    write_coco(drawing, "valid/coco.json", more)
+    write_scaffold(project)
+    for path in (drawing.root / "valid").glob("*.png"):
+        path.unlink()
+    assert len(read_manifest(project, load_dataset(project.configs_dir)).train) == 6
+    assert "1 files are left out: annotations of no image that is here" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ _MODELS = "{models}/"  # how the path of a mask begins that lies below _MODELS
 _OBJECTS = ".objects"  # the folder of numbered objects below that of masks; no id begins so
 _CHUNK = 64  # files a task
 # What is left out and may be meant: how the account says it.
-_SAID = tuple(f"left out: {why}" for why in ("an image without", "a mask of no image", "a damaged zip", NO_FILE))
+_LOST = ("an image without", "a mask of no image", "annotations of no image", "a damaged zip", NO_FILE)
+_SAID = tuple(f"left out: {why}" for why in _LOST)
 _Identity = tuple[str, str]  # hash, which changes with the bytes; stamp (size and time), which only saves reading them
 
 
@@ -143,6 +144,9 @@ def import_data(project: Project, dataset: DatasetConfig, *, read_all: bool = Fa
     for why, count in Counter(imported.account.values()).items():
         if why.startswith(_SAID):
             logger.warning("%s: %d files are %s", project.account_path, count, why)
+    for question in imported.questions:
+        if question.at_imports:
+            logger.warning("%s: %s", project.input_dir, question.text)
 
 
 def read_source(project: Project, dataset: DatasetConfig) -> Import:

@@ -48,6 +48,7 @@ class Question:
     field: str  # of DatasetConfig, as `source.ignored`
     text: str  # what was assumed and why
     choices: tuple[str, ...] = ()  # what to write instead
+    at_imports: bool = False  # whether every import says it: it is of images or objects, which change with the files
 
 
 @dataclass(kw_only=True)
@@ -81,9 +82,9 @@ class Import:
         draw = DrawFiles(self.listing.root, layers, coding, is_mean)
         return ImportedSample(image=image, draw=draw, mask=mask, size_hw=self.listing.header(files[0]).size_hw, **about)
 
-    def ask(self, name: str, text: str, *choices: str) -> None:
+    def ask(self, name: str, text: str, *choices: str, at_imports: bool = False) -> None:
         """Adds a question; see `Question`."""
-        self.questions.append(Question(field=name, text=text, choices=choices))
+        self.questions.append(Question(field=name, text=text, choices=choices, at_imports=at_imports))
 
     def ask_bare(
         self, images: Sequence[str], total: int, what: str, *, are_empty: bool, other: str | None = None

@@ -49,7 +49,7 @@ def parse(found: Annotations) -> None:
             text = f"{path} and another file annotate {len(further)} images differently, as {here[further[0]]}"
             found.ask("source.leave_out", f"{text}: it is left out", "images, or files, that are annotated once")
         if not images:
-            found.leave([path], "its images are annotated in another file, or are not there")
+            found.leave([path], "images annotated in another file" if here else "annotations of no image that is here")
             continue
         labels |= dict.fromkeys(categories.values())
         sides = {str(entry["id"]): (entry.get("height"), entry.get("width")) for entry in content["images"]}

@@ -29,7 +29,7 @@ from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.draws import Draw, Layers, Stretched, do_overlap
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
+from unets.dataset.importers.names import Finder, find_splits, list_some, sort_naturally, spread
 from unets.dataset.importers.table import find_test_images
 from unets.errors import DECODER_FAULTS, InputError
 
@@ -257,10 +257,10 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotation
         return None
     if found.skipped:
         text = f"{found.skipped} objects that have no area (boxes, points, lines, turned ellipses) are left out"
-        found.ask("source.leave_out", text)
+        found.ask("source.leave_out", text, at_imports=True)
     if found.missing:
-        text = f"{len(found.missing)} images that annotations name are not there: {found.missing[0]}, ..."
-        found.ask("source.leave_out", text, "nothing, if that is right")
+        text = f"{len(found.missing)} images that annotations name are not there: {list_some(found.missing)}"
+        found.ask("source.leave_out", text, "nothing, if that is right", at_imports=True)
     return _build(found, source)
 
 

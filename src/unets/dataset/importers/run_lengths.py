@@ -22,7 +22,7 @@ from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.draws import DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing, stem_of
-from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
+from unets.dataset.importers.names import Finder, find_split, list_some, sort_naturally, spread
 from unets.dataset.importers.table import find_test_images, join_parts, read_parts
 from unets.dataset.rle_csv import clean_runs, list_columns
 from unets.errors import InputError
@@ -214,9 +214,10 @@ def _read(found: Import, source: CsvSource) -> Import:
             if runs := clean_runs(cell):
                 runs = to_absolute(runs, start=source.start, relative=source.relative)
                 layers[classes.index(label)].append(runs)
-    if absent := naming.images.count(None):
-        text = f"{absent} rows of {source.path} name images that are not there"
-        found.ask("source.path", text, "nothing, if that is right")
+    cells_of = zip(table[naming.column], naming.images, strict=True)
+    if absent := [cell for cell, image in cells_of if image is None]:
+        text = f"{len(absent)} rows of {source.path} name images that are not there: {list_some(absent)}"
+        found.ask("source.path", text, "nothing, if that is right", at_imports=True)
     rest = [path for path in rasters if path not in cells]
     named, test_ids = _find_test_images(listing, rest)
     test = sorted(named | find_test_images(found, rest))

@@ -158,8 +158,8 @@ def read(
         shown = list_some(faults, "\n  ", 20)
         raise InputError(f"{source.path} must be a table of samples. Received: {len(faults)} faults:\n  {shown}")
     if faults:
-        text = f"{len(faults)} rows of {source.path} name files that are not there: {faults[0]}"
-        found.ask("source.path", text, "nothing, if that is right")
+        text = f"{len(faults)} rows of {source.path} name files that are not there: {list_some(faults)}"
+        found.ask("source.path", text, "nothing, if that is right", at_imports=True)
     held = {image: masks for image, masks in test.items() if masks and not is_by_hand}
     if not masks_of:  # all masks are of images called test
         masks_of = held
