@@ -19,11 +19,14 @@ from tests import ROOT, run_unets
 from tests.trained_competition import write_config
 from unets.cli.app import complete_commands, find_parameters, load_app
 from unets.cli.stage import Stage
-from unets.config import DataConfig, EnsembleConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.config import DataConfig, EnsembleConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.dataset.checks import CheckReport
 from unets.dataset.first_experiments import Cost
+from unets.dataset.manifest import read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.store.run_folder import take_snapshot, write_snapshot
+from unets.store.runs import hash_file
 from unets.workers.pool import run_tasks
 
 COMMANDS = [command.name or "" for command in load_app().registered_commands]
@@ -136,6 +139,23 @@ def test_a_mistyped_word_is_refused_at_once(
     monkeypatch.setattr("unets.cli.load_backend", lambda: pytest.fail("loads Keras"))
     assert run("train", *arguments) == 1
     assert read_error(capsys).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["train", "predict"])
+def test_a_run_of_masks_that_changed_since_is_refused_before_a_backend_is_loaded(
+    name: str, project: Project, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("split") == 0
+    dataset = load_dataset(project.configs_dir)
+    hashes, folds_hash = read_manifest(project, dataset).train_hashes, hash_file(project.folds_path)
+    snapshot = take_snapshot(ExperimentConfig(), dataset, 0, folds_hash, hashes)
+    write_snapshot(project.run_dir("unet_a", 0), snapshot, hashes)
+    masks = sorted((project.input_dir / "train_masks").iterdir())
+    masks[1].write_bytes(masks[0].read_bytes())
+    capsys.readouterr()
+    monkeypatch.setattr("unets.cli.load_backend", lambda: pytest.fail("loads Keras"))
+    assert run(name, "-e", "unet_a", "--fold", "0") == 1
+    assert "images or masks that changed since: 1 mask changed (car000_02). Put the files back" in read_error(capsys)
 
 
 def test_an_unknown_competition_or_backend_is_refused(

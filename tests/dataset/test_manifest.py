@@ -136,7 +136,7 @@ def test_reads_through_zips_to_the_same_bytes(make_competition: MakeCompetition)
     packed = load(project)
     assert [s.id for s in packed.train] == [s.id for s in unpacked.train]
     assert "train.zip" in packed.train[0].image_path.parts
-    assert packed.train_digest == unpacked.train_digest
+    assert packed.train_hashes == unpacked.train_hashes
     np.testing.assert_array_equal(read_mask(packed.train[0]), read_mask(packed.train[0]))
 
 
@@ -146,18 +146,18 @@ def test_replaced_bytes_are_noticed_and_a_copy_is_no_change(make_competition: Ma
     image, mask = before.train[0].image_path, before.train[1].mask_paths[0]
     for path in project.input_dir.rglob("*"):  # as `cp -r` leaves them
         os.utime(path)
-    assert load(project).train_digest == before.train_digest
+    assert load(project).train_hashes == before.train_hashes
     content = image.read_bytes()
     shutil.copy(before.train[3].image_path, image)
     replaced = load(project)
-    assert replaced.train_digest != before.train_digest
+    assert replaced.train_hashes != before.train_hashes
     assert [a.image_hash != b.image_hash for a, b in zip(before.train, replaced.train, strict=True)] == [1, 0, 0, 0]
     image.write_bytes(content)
-    assert load(project).train_digest == before.train_digest
+    assert load(project).train_hashes == before.train_hashes
     values = np.array(Image.open(mask))
     values[0, 0] ^= 1
     Image.fromarray(values).save(mask)
-    assert load(project).train_digest != before.train_digest
+    assert load(project).train_hashes != before.train_hashes
 
 
 def test_a_replaced_mask_that_is_drawn_is_drawn_again(make_competition: MakeCompetition) -> None:
@@ -169,7 +169,7 @@ def test_a_replaced_mask_that_is_drawn_is_drawn_again(make_competition: MakeComp
     Image.fromarray(values).save(path)
     after = load(project)
     assert read_mask(after.train[0])[0, 0] == 1 and read_mask(after.train[0]).sum() > 1
-    assert after.train_digest != before.train_digest
+    assert after.train_hashes != before.train_hashes
     assert after.train[1].mask_hash == before.train[1].mask_hash
 
 

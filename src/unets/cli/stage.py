@@ -32,7 +32,7 @@ from unets.config import (
 from unets.errors import FAILED, INTERRUPTED, InputError, is_out_of_memory, suggest
 from unets.log import format_count, set_up_logging
 from unets.store.paths import Project
-from unets.store.runs import append_json_line, lock, write_text
+from unets.store.runs import append_json_line, hash_file, lock, write_text
 from unets.workers.devices import is_followed
 
 if TYPE_CHECKING:
@@ -153,6 +153,20 @@ class Stage:
                 folds[source] = sorted(missing.union(folds.get(source, ())))
                 queue.append(source)
         return experiments, folds
+
+    def check_runs(self, experiments: Mapping[str, ExperimentConfig], folds: Mapping[str, Iterable[int]]) -> None:
+        """Refuses runs of another config, or of files that changed since, before a backend is loaded, which takes
+        seconds.
+
+        Raises as `check_snapshot`.
+        """
+        from unets.store.run_folder import check_snapshot, take_snapshot
+
+        hashes, folds_hash = self.manifest.train_hashes, hash_file(self.project.folds_path)
+        for name, experiment in experiments.items():
+            for fold in folds[name]:
+                snapshot = take_snapshot(experiment, self.dataset, fold, folds_hash, hashes)
+                check_snapshot(self.project.run_dir(name, fold), snapshot, hashes)
 
     def read_ensemble(self) -> "Ensemble":
         """Reads the fitted ensemble.

@@ -78,6 +78,7 @@ def train(
     project, fold_of = stage.project, stage.fold_of
     experiments, folds = stage.experiments_to_train
     generations = order_experiments(experiments)
+    stage.check_runs(experiments, folds)
     tasks_of = [
         [workers.Task(experiment=name, fold=fold) for name in names for fold in folds[name]] for names in generations
     ]
@@ -128,6 +129,7 @@ def predict(stage: Stage, force: bool = False) -> None:
 
     project, dataset, chosen_folds = stage.project, stage.dataset, stage.chosen_folds
     manifest, fold_of = stage.manifest, stage.fold_of
+    stage.check_runs(stage.experiments, chosen_folds)
     cli.load_backend()
     from unets.prediction.pipeline import predict_experiments
 
@@ -147,6 +149,7 @@ def pseudo_labels(stage: Stage, name: str, confidence: float = 0.9, force: bool 
     ensemble = read_ensemble(project, stage.ensemble_name)
     check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)  # though --fold names some of them
     manifest = stage.manifest
+    stage.check_runs(stage.experiments, dict.fromkeys(stage.experiments, stage.common_folds))
     cli.load_backend()
     from unets.ensemble.pseudo_labels import make_pseudo_labels
 

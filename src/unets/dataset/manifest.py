@@ -70,14 +70,9 @@ class Manifest:
     test: tuple[Sample, ...]
 
     @cached_property
-    def train_digest(self) -> str | None:
-        """16 hex digits that change when a training image or mask does: its bytes, not its place or time.
-
-        None where there are no training images.
-        """
-        if not self.train:
-            return None
-        return fingerprint(samples=[(s.id, s.image_hash, s.mask_hash) for s in self.train])
+    def train_hashes(self) -> dict[str, tuple[str, str]]:
+        """Hashes of each training image and its mask by id: of their bytes, not of place or time."""
+        return {sample.id: (sample.image_hash, sample.mask_hash) for sample in self.train}
 
 
 def read_manifest(project: Project, dataset: DatasetConfig) -> Manifest:

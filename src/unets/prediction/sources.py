@@ -43,8 +43,8 @@ class StoredWeights:
 def find_fold_weights(project: Project, manifest: Manifest, name: str, experiment: ExperimentConfig, fold: int) -> Path:
     """Does `find_weights` for a fold of an experiment, trained on the present folds and images."""
     folds_hash = hash_file(project.folds_path)
-    snapshot = take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest)
-    return find_weights(project.run_dir(name, fold), snapshot)
+    snapshot = take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_hashes)
+    return find_weights(project.run_dir(name, fold), snapshot, manifest.train_hashes)
 
 
 def list_nets(

@@ -133,7 +133,7 @@ def train_fold(
             fewer = find_micro_batch(batch_size, micro_batch // 2)
             remedy = f"--micro-batch {fewer} takes less" if fewer else LESS_MEMORY
             logger.warning("%s: the last start was killed. If that was for lack of memory: %s", fold, remedy)
-        write_snapshot(fold.run_dir, fold.snapshot)
+        write_snapshot(fold.run_dir, fold.snapshot, fold.manifest.train_hashes)
         while True:
             train, valid = fold.build_batches(reader, micro_batch, workers or count_cores())
             try:
@@ -181,7 +181,7 @@ def check_training(
 
 def _is_done(fold: Fold) -> bool:
     """Tells whether a fold is trained, and refuses a folder of another config."""
-    check_snapshot(fold.run_dir, fold.snapshot)
+    check_snapshot(fold.run_dir, fold.snapshot, fold.manifest.train_hashes)
     is_done = is_trained(fold.run_dir)
     if is_done:
         logger.info("%s: already trained", fold)

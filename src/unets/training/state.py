@@ -2,6 +2,7 @@
 
 models/<competition>/<experiment>/fold<k>/
     config.json        what the run is; a run of another config is refused
+    files.csv          the hashes of the images and masks that it is trained on
     net.weights.h5    the weights that predict: of the best epoch, or of the last
     last/state.npz     all that going on needs, bit for bit: the learner's state, and the progress
     history.csv        one row an epoch
@@ -129,7 +130,7 @@ class Fold:
     def snapshot(self) -> dict[str, Any]:
         """What the run is, as `config.json` has it."""
         manifest = self.manifest
-        return take_snapshot(self.experiment, manifest.dataset, self.number, self.folds_hash, manifest.train_digest)
+        return take_snapshot(self.experiment, manifest.dataset, self.number, self.folds_hash, manifest.train_hashes)
 
     @cached_property
     def source_path(self) -> Path | None:
