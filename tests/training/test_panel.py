@@ -32,6 +32,7 @@ class Scene:
         self.widths, self.classes, self.folder = widths, classes, run_dir / "panel"
         self.asked: list[int] = []
         self.batch_size = 1
+        self.size_hw: tuple[int, int] | None = SIZE_HW  # of all photos; None: each has its own
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         photo = np.full((*SIZE_HW, 3), 100, dtype=np.uint8)
@@ -52,8 +53,9 @@ class Scene:
     def build(self, indices: list[int] | None = None, *, batch_size: int = 1, overlapping: bool = False) -> WorstPanel:
         self.batch_size = batch_size
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
-        train = tuple(Sample(id=id_, group=id_, view=None, image="none") for id_ in ids)
-        dataset = DatasetConfig().model_copy(update={"classes": self.classes, "overlapping": overlapping})
+        train = tuple(Sample(id=id_, group=id_, view=None, image=f"{self.folder.parent / id_}.png") for id_ in ids)
+        fields = {"classes": self.classes, "overlapping": overlapping, "size_hw": self.size_hw}
+        dataset = DatasetConfig().model_copy(update=fields)
         fold = Fold(
             run_dir=self.folder.parent,
             manifest=Manifest(dataset=dataset, train=train, test=()),
@@ -114,6 +116,19 @@ def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path)
     assert restarted.tiles == panel.tiles
     sheet = scene.read_panel()
     assert sheet.shape == (2 * (320 + 38) + 4, 3 * 640 + 2 * 4, 3)
+
+
+def test_photos_are_shown_in_their_own_proportions(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [16, 16, 16])
+    scene.size_hw = None
+    for number, (height, width) in enumerate([(60, 80), (60, 80), (120, 40)]):
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / f"photo{number:02d}.png")
+    scene.build().draw(1)
+    sheet = scene.read_panel()
+    assert sheet.shape == (480 + 38, 3 * 640 + 2 * 4, 3)  # three tiles of 3 : 4, though the net's images are 1 : 2
+    for number, width in enumerate((640, 640, 160)):  # the third photo is 3 : 1, as high as the tile
+        row = sheet[400, number * 644 : number * 644 + 640].mean(axis=-1)
+        assert np.flatnonzero(row < 200).max() == pytest.approx(width, abs=4)
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,24 @@ def add_caption(image_hwc: Image, text: str) -> Image:
     return np.concatenate([strip, image_hwc])
 
 
+def choose_tile(sizes_hw: Sequence[SizeHW], width_px: int) -> SizeHW:
+    """Returns the (height, width) of the tiles of a sheet: of that width, in the median proportions of some images."""
+    return round(float(np.median([height / width for height, width in sizes_hw])) * width_px), width_px
+
+
+def fit_tile(size_hw: SizeHW, tile_hw: SizeHW) -> SizeHW:
+    """Returns the largest (height, width) that an image can have within a tile, in its own proportions."""
+    scale = min(tile / side for tile, side in zip(tile_hw, size_hw, strict=True))
+    height, width = (max(round(side * scale), 1) for side in size_hw)
+    return height, width
+
+
+def make_tile(image_hwc: Image, tile_hw: SizeHW, text: str) -> Image:
+    """Fills uint8 RGB (height, width, 3) up to a tile with white, and puts a caption above; see `add_caption`."""
+    rest = [(0, tile - side) for tile, side in zip(tile_hw, image_hwc.shape, strict=False)]
+    return add_caption(np.pad(image_hwc, (*rest, (0, 0)), constant_values=255), text)
+
+
 def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> Image:
     """Lays images, uint8 RGB, out in rows on white, each shrunk to `tile_hw`."""
     height, width = tile_hw

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import COLOR_NAMES, add_caption, draw_contours, make_sheet
+from unets.data.drawing import COLOR_NAMES, choose_tile, draw_contours, fit_tile, make_sheet, make_tile
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.importers.draws import draw_rows
@@ -56,17 +56,13 @@ def _draw_sheet(
 ) -> int:
     picks = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
     sizes_hw = [read_full_size(samples[index], dataset) for index in picks]
-    tile_hw = (round(float(np.median([height / width for height, width in sizes_hw])) * TILE_WIDTH), TILE_WIDTH)
-    tiles = []
-    for sample, (height, width) in zip((samples[index] for index in picks), sizes_hw, strict=True):
-        scale = min(tile_hw[0] / height, tile_hw[1] / width)
-        fitted_hw = (max(round(height * scale), 1), max(round(width * scale), 1))
-        drawn, mask = read_image(sample, fitted_hw), find_mask(sample)
+    tile_hw, tiles = choose_tile(sizes_hw, TILE_WIDTH), []
+    for sample, size_hw in zip((samples[index] for index in picks), sizes_hw, strict=True):
+        drawn, mask = read_image(sample, fit_tile(size_hw, tile_hw)), find_mask(sample)
         # Where classes overlap, each layer in its own color.
         layers = [mask] if mask.ndim == 2 else np.moveaxis(mask, -1, 0)
         for number, layer_hw in enumerate(layers, start=1):
             drawn = draw_contours(drawn, layer_hw if mask.ndim == 2 else (layer_hw == 1) * np.uint8(number))
-        rest = [(0, whole - side) for whole, side in zip(tile_hw, fitted_hw, strict=True)]
-        tiles.append(add_caption(np.pad(drawn, (*rest, (0, 0)), constant_values=255), sample.id))
+        tiles.append(make_tile(drawn, tile_hw, sample.id))
     write_image(out, make_sheet(tiles, columns=COLUMNS, tile_hw=tiles[0].shape[:2]))
     return len(picks)

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
-from unets.data.geometry import resize
+from unets.data.drawing import COLORS_RGB, Image, choose_tile, draw_contours, fit_tile, make_sheet, make_tile
+from unets.data.geometry import SizeHW, resize
 from unets.data.io import write_image
+from unets.data.samples import read_full_size
 from unets.errors import naming
 from unets.metrics.masks import dice
 from unets.nets.backend import count_replicas
@@ -35,26 +36,33 @@ class WorstPanel:
 
     The first time, every validation image is predicted, and those images are chosen (with several classes: pairs of
     image and class) whose Dice is lowest, at the net's own resolution, as `MeanScore` has it. The choice is kept in a
-    file, so that it outlives a restart; from then on these images alone are predicted. Nothing here changes what is
-    trained. The newest panel is `worst.jpg`. Raises InputError where `choice.json` holds something else.
+    file, so that it outlives a restart; from then on these images alone are predicted, and shown in the proportions
+    that their files have. Nothing here changes what is trained. The newest panel is `worst.jpg`. Raises InputError
+    where `choice.json` holds something else, or the first panel finds a file of its images unreadable.
     """
 
     def __init__(self, fold: Fold, validator: Validator) -> None:
         batches, dataset = validator.batches, fold.manifest.dataset
         self.predict, self.reader, self.indices = validator.predict, batches.reader, batches.indices.tolist()
         self.folder, self.choice_path = fold.panel_dir, fold.panel_dir / "choice.json"
-        self.ids, self.num_epochs = [sample.id for sample in fold.samples], fold.experiment.training.epochs
+        self.samples, self.num_epochs = fold.samples, fold.experiment.training.epochs
+        self.ids, self.dataset = [sample.id for sample in fold.samples], dataset
         self.classes, self.overlapping = dataset.classes, dataset.overlapping
         self.batch_size = max(batches.micro_batch // count_replicas(), 1)  # every device may predict the whole batch
         self.tiles = self._load_choice() if self.choice_path.exists() else None  # (image in the reader, class from 0)
+        self.sizes_hw: list[SizeHW] = []  # of the tiles' images, read once: a training may outlive its files
 
     def draw(self, epoch: int) -> None:
         """Draws the panel after an epoch, counted from 0, where its turn has come."""
         if is_turn(epoch + 1, self.num_epochs):
             if self.tiles is None:
                 self.tiles = self._choose(epoch + 1)
-            results = self._predict([index for index, _ in self.tiles])
-            pictures = [self._draw(tile, *result) for tile, result in zip(self.tiles, results, strict=True)]
+            indices = [index for index, _ in self.tiles]
+            self.sizes_hw = self.sizes_hw or [read_full_size(self.samples[index], self.dataset) for index in indices]
+            tile_hw, pictures = choose_tile(self.sizes_hw, TILE_WIDTH_PX), []
+            for tile, size_hw, result in zip(self.tiles, self.sizes_hw, self._predict(indices), strict=True):
+                drawn, text = self._draw(tile, fit_tile(size_hw, tile_hw), *result)
+                pictures.append(make_tile(drawn, tile_hw, text))
             height, width, _ = pictures[0].shape
             sheet = make_sheet(pictures, columns=min(COLUMNS, len(pictures)), tile_hw=(height, width))
             write_image(self.folder / "worst.jpg", sheet)
@@ -95,16 +103,18 @@ class WorstPanel:
                 wanted, found = map(ops.convert_to_numpy, masks)
                 yield image, wanted, found & ~(ignored >= 0.5) if ignored.size else found
 
-    def _draw(self, tile: tuple[int, int], image: Image, wanted: Masks, found: Masks) -> Image:
+    def _draw(
+        self, tile: tuple[int, int], size_hw: SizeHW, image: Image, wanted: Masks, found: Masks
+    ) -> tuple[Image, str]:
+        """Returns the image at that size with both contours, and its caption."""
         index, k = tile
         wanted, found = wanted[..., k], found[..., k]
-        height, width = image.shape[:2]
-        picture = resize(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
+        picture = resize(image[..., :3], size_hw)
         # The ground truth lies below and is wider, so that it is seen where both agree.
         for mask, thickness_px, color in ((wanted, 3, _WANTED_RGB), (found, 1, _PREDICTION_RGB)):
             picture = draw_contours(picture, mask.astype(np.uint8), thickness_px=thickness_px, colors_rgb=[color])
         name = f", {self.classes[k]}" if len(self.classes) > 1 else ""
-        return add_caption(picture, f"{dice(wanted, found):.4f}  {self.ids[index]}{name}")
+        return picture, f"{dice(wanted, found):.4f}  {self.ids[index]}{name}"
 
 
 def is_turn(epoch: int, num_epochs: int) -> bool:
