@@ -48,6 +48,8 @@ def test_info_says_what_a_model_is(plant_run: Plant, capsys: pytest.CaptureFixtu
     assert "threshold        0.5," in capsys.readouterr().out
     assert run("info", run_dir, "--json") == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["car"]
+    assert run("info", run_dir, "--out", run_dir / "card.png") == 1
+    assert "`--out` must end in .jpg, as a card's picture is a JPEG" in capsys.readouterr().err
     assert run("info", run_dir, "--out", run_dir / "card.jpg") == 1
     assert "`MODEL` must have a picture" in capsys.readouterr().err
     assert run("info", run_dir / "none") == 1

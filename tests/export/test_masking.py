@@ -194,6 +194,9 @@ def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ):
         with pytest.raises(InputError, match=rf"`--out` must end in \.{what}, as what is made"):
             run_one(tmp_path / "gone.png", tmp_path / name, **wanted)  # said before the image is read
+    (tmp_path / "theirs.png").write_bytes(b"a drawing")
+    with pytest.raises(InputError, match=r"theirs\.png must not exist, or be a mask of ours"):
+        run_one(tmp_path / "gone.png", tmp_path / "theirs.png")  # as this is
     out = io.BytesIO()
     with monkeypatch.context() as piped:
         piped.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))

@@ -31,9 +31,12 @@ def import_(stage: Stage) -> None:
 @command("unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")
 def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, count: int = 24) -> None:
     """Says what there is: images, groups, classes; draws images with their masks to look at before training."""
+    from unets.data.io import check_picture_name
     from unets.dataset.dump import write_dump
     from unets.pages.sheet import draw_ground_truth, name_colors
 
+    if sheet is not None:
+        check_picture_name(sheet)  # before an import, which may take minutes
     dataset, manifest = stage.dataset, stage.manifest
     num_groups, num_train = len({sample.group for sample in manifest.train}), len(manifest.train)
     of_groups = f" of {format_count(num_groups, 'group')}" if num_groups < num_train else ""

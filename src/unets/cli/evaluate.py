@@ -82,11 +82,13 @@ def screen(stage: Stage, top: int = 60) -> None:
 @command("unets show mine", "unets show mine --count 24 --out sheet.jpg")
 def show(stage: Stage, submission: str | None = None, count: int = 12, out: Path | None = None) -> None:
     """Draws a sheet of test images with the contours of a submission, to look at before it is sent."""
+    from unets.data.io import check_picture_name
     from unets.pages.sheet import draw_submission, name_colors
     from unets.submission.submission import find_submission
 
-    path = find_submission(stage.project, submission)
     out = out or stage.project.models_dir / "sheet.jpg"
+    check_picture_name(out)
+    path = find_submission(stage.project, submission)
     number = draw_submission(out, path, stage.project, stage.dataset, count)
     print(
         f"{out}: {format_count(number, 'image')} with the contours of {path.name}{name_colors(stage.dataset.classes)}"

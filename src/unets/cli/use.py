@@ -96,6 +96,8 @@ def info(model: Path, json: bool = False, out: Path | None = None) -> None:
     from unets.export.card import render_card
     from unets.export.sources import open_model
 
+    if out is not None and out.suffix.lower() not in (".jpg", ".jpeg"):
+        raise InputError(f"`--out` must end in .jpg, as a card's picture is a JPEG. Received: {out}")
     card = open_model(model).card
     if out is not None and not card.picture:
         raise InputError(

@@ -64,13 +64,18 @@ def decode_png(content: bytes) -> npt.NDArray[np.uint8] | None:
     return np.asarray(values, dtype=np.uint8)
 
 
+def check_picture_name(path: Path) -> None:
+    """Raises InputError where the name of a picture to be written has no ending of a format that `write_image` has."""
+    if path.suffix.lower() not in _PICTURES:
+        raise InputError(f"{path} must end with one of {', '.join(_PICTURES)}. Received: {path.suffix or 'no ending'}")
+
+
 def write_image(path: Path, image_hwc: npt.NDArray[np.uint8]) -> None:
     """Writes uint8 (height, width, channels) for people, whole or not at all; the format follows the name.
 
-    Raises InputError where the name has no ending of a format.
+    Raises as `check_picture_name`.
     """
-    if path.suffix.lower() not in _PICTURES:
-        raise InputError(f"{path} must end with one of {', '.join(_PICTURES)}. Received: {path.suffix or 'no ending'}")
+    check_picture_name(path)
     with atomic_path(path) as temporary:
         Image.fromarray(to_rgb(image_hwc)).save(temporary, quality=88)
 

@@ -157,6 +157,10 @@ def mask_file(
     suffix = SUFFIXES[wanted.labels] if wanted.labels else Path(*wanted.pictures).suffix or ".png"
     if out != PIPE and out.suffix.lower().replace("jpeg", "jpg") != suffix:
         raise InputError(f"`--out` must end in {suffix}, as what is made, or be a folder that exists. Received: {out}")
+    is_foreign = out != PIPE and out.exists() and not wanted.overwrite and read_note(out) is None
+    foreign = InputError(f"{out} must not exist, or be a mask of ours. Received: another file. --overwrite replaces it")
+    if is_foreign and not wanted.labels:
+        raise foreign  # before a large image is predicted
     with TemporaryDirectory() as temporary:
         path = Path(temporary) / "stdin" if image == PIPE else image
         if image == PIPE:
@@ -171,8 +175,8 @@ def mask_file(
             content = text.encode()
     if out == PIPE:
         sys.stdout.buffer.write(content)
-    elif out.exists() and not wanted.overwrite and out.read_bytes() != content and read_note(out) is None:
-        raise InputError(f"{out} must not exist, or be a mask of ours. Received: another file. --overwrite replaces it")
+    elif is_foreign and out.read_bytes() != content:  # labels have no note of what made them
+        raise foreign
     else:
         with atomic_path(out) as part:
             part.write_bytes(content)
