@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.submissions import read_submission
+from tests.submissions import read_submission, write_submission
 from unets.config import (
     Config,
     DataConfig,
@@ -143,7 +143,6 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Calla
     from unets.ensemble.fit import fit_ensemble
     from unets.nets.unet import build_unet
     from unets.prediction.pipeline import predict_experiments
-    from unets.submission.submission import write_submission
 
     config = EnsembleConfig(
         experiments=tuple(EXPERIMENTS),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.submissions import write_submission
 from tests.trained_competition import make_scene
 from unets.config import EnsembleConfig
 from unets.ensemble.ensemble import read_ensemble
@@ -14,7 +15,7 @@ from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.evaluation.results import check_made_of, read_test_score, render_results, summarize
 from unets.store.runs import hash_file, write_json
-from unets.submission.submission import name_submission, write_submission
+from unets.submission.submission import name_submission
 
 __all__ = ["make_scene"]
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.submissions import write_submission
 from unets.config import EnsembleConfig
 from unets.store.paths import Project
-from unets.submission.submission import write_submission
 
 from .. import limit_files, run_unets
 from ..pages.conftest import GIVEN, leave_trained

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.submissions import read_submission
+from tests.submissions import read_submission, write_submission
 from tests.trained_competition import NETS, flip_bit, rewrite_maps, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle
@@ -31,7 +31,7 @@ from unets.store.provenance import describe_origin
 from unets.store.runs import lock
 from unets.submission import submission
 from unets.submission.check import check_submission
-from unets.submission.submission import find_submission, write_submission
+from unets.submission.submission import find_submission
 from unets.workers.pool import use_jobs
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
@@ -164,6 +164,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
 import time
 from pathlib import Path
 from unets.config import load_dataset
+from unets.dataset.manifest import read_manifest
 from unets.submission import submission
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
@@ -177,7 +178,7 @@ submission.write_part = write_slowly
 folders = {folders}
 project = Project(competition=folders.pop("competition"), **{{name: Path(path) for name, path in folders.items()}})
 with use_jobs({jobs}):
-    submission.write_submission(project, load_dataset(project.configs_dir))
+    submission.write_submission(project, read_manifest(project, load_dataset(project.configs_dir)))
 """
     folder, path = project.submission_parts_dir("tiny_a"), project.submission_path("tiny_a")
     num_parts = 0

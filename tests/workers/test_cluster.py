@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests import ROOT, run_unets
+from tests.submissions import write_submission
 from tests.trained_competition import write_maps
 from unets.cli.stage import Stage, open_project
 from unets.config import EnsembleConfig, load_dataset
@@ -29,7 +30,6 @@ from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen import screen_test
 from unets.store.paths import Project
-from unets.submission.submission import write_submission
 from unets.workers import cluster
 from unets.workers.cluster import find_cluster
 from unets.workers.devices import Task, train_on_worker

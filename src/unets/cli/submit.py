@@ -19,7 +19,7 @@ def submission(stage: Stage, name: str | None = None) -> None:
         print("there are no test images: nothing to submit")
         return
     stage.read_ensemble()  # it is the one that is asked for
-    path = write_submission(stage.project, stage.dataset, name, ensemble_name=stage.ensemble_name)
+    path = write_submission(stage.project, stage.manifest, name, ensemble_name=stage.ensemble_name)
     stage.finish(f"{path}: valid, ready to upload", "show")
 
 
@@ -34,8 +34,8 @@ def _find_valid(stage: Stage, submission: str | None) -> Path:
     from unets.submission.submission import find_submission
 
     path = find_submission(stage.project, submission)
-    sample_path, images = check.find_reference(stage.project, stage.dataset)
-    check.check_submission(path, sample_path, stage.dataset, images=images)
+    sample_path = check.find_sample(stage.project, stage.manifest)
+    check.check_submission(path, sample_path, stage.dataset, images=stage.manifest.test)
     return path
 
 

@@ -16,7 +16,7 @@ from unets.config import DatasetConfig
 from unets.data.files import find_file
 from unets.data.rle import read_runs, to_absolute
 from unets.data.samples import Sample, read_full_size
-from unets.dataset.manifest import read_manifest
+from unets.dataset.manifest import Manifest
 from unets.dataset.rle_csv import default_rows, list_columns, parse_row, read_sample
 from unets.errors import InputError, naming
 from unets.store.paths import Project
@@ -76,16 +76,15 @@ def read_wanted(
     return header, list(dict.fromkeys(rows)) if form.row == "object" else rows
 
 
-def find_reference(project: Project, dataset: DatasetConfig) -> tuple[Path | None, Sequence[Sample]]:
-    """Finds what a submission is compared with: the sample submission (None: there is none), and the test images.
+def find_sample(project: Project, manifest: Manifest) -> Path | None:
+    """Finds the sample submission, with which a submission is compared; None: the data set has none.
 
     Raises InputError where there are no test images and so no submission, or the sample submission does not exist.
     """
-    test = read_manifest(project, dataset).test
-    if not test:
+    if not manifest.test:
         raise InputError(f"{project.input_dir} must have test images for a submission. Received: none")
-    sample = dataset.submission.sample
-    return None if sample is None else find_file(project.input_dir, sample), test
+    sample = manifest.dataset.submission.sample
+    return None if sample is None else find_file(project.input_dir, sample)
 
 
 def _read_chunks(

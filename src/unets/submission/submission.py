@@ -17,6 +17,7 @@ from unets.config import DatasetConfig, check_name
 from unets.data.objects import label_objects
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size
+from unets.dataset.manifest import Manifest
 from unets.dataset.rle_csv import parse_row
 from unets.ensemble.ensemble import Ensemble, check_folds, open_member_maps, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
@@ -26,7 +27,7 @@ from unets.store.parts import drop_parts, find_missing_parts, join_parts, part_p
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin, list_versions
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
-from unets.submission.check import check_submission, find_reference, read_wanted
+from unets.submission.check import check_submission, find_sample, read_wanted
 from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ _Part = tuple[tuple[_Image, ...], tuple[MapReader, ...], Path, str]
 
 
 def write_submission(
-    project: Project, dataset: DatasetConfig, name: str | None = None, *, ensemble_name: str = "ensemble"
+    project: Project, manifest: Manifest, name: str | None = None, *, ensemble_name: str = "ensemble"
 ) -> Path:
     """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it; returns its path.
 
@@ -57,7 +58,7 @@ def write_submission(
     process writes a submission of that name.
     """
     ensemble = read_ensemble(project, ensemble_name)
-    sample_path, test = find_reference(project, dataset)
+    dataset, test, sample_path = manifest.dataset, manifest.test, find_sample(project, manifest)
     name = check_name(name or name_submission(ensemble), "`--name`")
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     with lock(folder):

@@ -79,10 +79,10 @@ def predict_offline(
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(bundle.run_dir(name, fold).absolute(), target_is_directory=True)
-    test_only = replace(read_manifest(work, dataset), train=())
+    manifest = read_manifest(work, dataset)
     experiments = {name: load_experiment(bundle.configs_dir, name) for name in folds}
-    predict_experiments(work, test_only, experiments, fold_of={}, folds=folds)
-    packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name)
+    predict_experiments(work, replace(manifest, train=()), experiments, fold_of={}, folds=folds)
+    packed = write_submission(work, manifest, "submission", ensemble_name=ensemble_name)
     path = work_dir / "submission.csv"
     with atomic_path(path) as temporary, gzip.open(packed) as source, temporary.open("wb") as target:
         shutil.copyfileobj(source, target)
