@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
+from tests import run_unets
 from tests.submissions import read_submission, write_submission
 from tests.trained_competition import NETS, flip_bit, rewrite_maps, write_maps
-from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
+from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing
 from unets.data.rle import decode_rle
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.fit import fit_ensemble
@@ -91,6 +92,21 @@ def test_a_submission_is_of_its_ensemble_and_its_record_says_what_made_it(make_r
     assert (record["versions"]["numpy"], record["git_commit"]) == (np.__version__, describe_origin()["git_commit"])
     with pytest.raises(InputError, match=r"Run `unets predict --exp a`"):
         write_submission(project, dataset)
+
+
+def test_masks_that_changed_since_the_ensemble_was_fitted_are_said(
+    make_ready: MakeScene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EnsembleConfig(experiments=("a",), threshold=0.5)
+    project, _ = make_ready(configs={"a": ExperimentConfig(), "ensemble": config})
+    words = ["submission", "tiny", "--root", project.input_dir.parent, "--input", project.input_dir, "--jobs", "1"]
+    assert run_unets(*words) == 0
+    said = "masks of training images changed since the ensemble was fitted"
+    assert said not in capsys.readouterr().err
+    masks = sorted((project.input_dir / "train_masks").iterdir())
+    masks[1].write_bytes(masks[0].read_bytes())
+    assert run_unets(*words) == 0
+    assert said in capsys.readouterr().err
 
 
 def test_a_row_an_object(make_ready: MakeScene) -> None:

@@ -18,7 +18,12 @@ def submission(stage: Stage, name: str | None = None) -> None:
     if not stage.manifest.test:
         print("there are no test images: nothing to submit")
         return
-    stage.read_ensemble()  # it is the one that is asked for
+    ensemble = stage.read_ensemble()  # it is the one that is asked for
+    if ensemble.ground_truth.get("masks") not in (None, stage.manifest.masks_digest):
+        logger.warning(
+            "masks of training images changed since the ensemble was fitted: its nets, its threshold and its score are "
+            "of the former ones; `unets train` says which changed"
+        )
     path = write_submission(stage.project, stage.manifest, name, ensemble_name=stage.ensemble_name)
     stage.finish(f"{path}: valid, ready to upload", "show")
 
