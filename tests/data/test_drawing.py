@@ -22,7 +22,9 @@ def make_mask() -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-@pytest.mark.parametrize(("colors", "expected"), [(COLORS_RGB, COLORS_RGB[:2]), ([(1, 2, 3)], [(1, 2, 3)] * 2)])
+@pytest.mark.parametrize(
+    ("colors", "expected"), [([*COLORS_RGB.values()], [*COLORS_RGB.values()][:2]), ([(1, 2, 3)], [(1, 2, 3)] * 2)]
+)
 def test_each_class_has_its_color_and_a_mask_of_another_size_is_fitted(
     colors: list[tuple[int, int, int]], expected: list[tuple[int, int, int]], scale: int
 ) -> None:

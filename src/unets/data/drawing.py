@@ -16,10 +16,13 @@ Image = npt.NDArray[np.uint8]
 
 Color = tuple[int, int, int]
 
-# Bright and far apart for the usual kinds of color blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
-COLORS_RGB: tuple[Color, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
-
-COLOR_NAMES = ("orange", "blue", "green", "yellow")
+# Bright and far apart for the usual kinds of color blindness (Okabe and Ito 2008).
+COLORS_RGB: dict[str, Color] = {
+    "orange": (230, 159, 0),
+    "blue": (86, 180, 233),
+    "green": (0, 158, 115),
+    "yellow": (240, 228, 66),
+}
 
 # Of what a mask gets wrong, over a dimmed image: orange and blue, which the usual kinds of color blindness tell apart.
 DIFFERENCES_RGB: dict[str, Color] = {
@@ -36,7 +39,7 @@ def draw_contours(
     mask_hw: npt.NDArray[np.uint8],
     *,
     thickness_px: int = 2,
-    colors_rgb: Sequence[Color] = COLORS_RGB,
+    colors_rgb: Sequence[Color] = tuple(COLORS_RGB.values()),
 ) -> Image:
     """Draws the border of each class over uint8 RGB (height, width, 3), which is not written to.
 

@@ -76,7 +76,7 @@ def render_masks(mask: ClassMask, num_classes: int) -> list[Image.Image]:
     """Draws masks: of one class 0 and 255, where classes overlap one each; else class indices, with a palette."""
     if num_classes == 1 or mask.ndim == 3:
         return [Image.fromarray(pick_class(mask, index) * np.uint8(255)) for index in range(num_classes)]
-    picture, colors = Image.fromarray(mask), islice(cycle(COLORS_RGB), num_classes)
+    picture, colors = Image.fromarray(mask), islice(cycle(COLORS_RGB.values()), num_classes)
     picture.putpalette([level for color in ((0, 0, 0), *colors) for level in color])
     return [picture]
 

@@ -151,7 +151,7 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
     groups = sorted({sample.group for sample in gallery.samples})
     number_of = {group: number for number, group in enumerate(groups)}
     more = [] if gallery.has_ground_truth else ["uncertain pixels"]
-    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in COLORS_RGB]
+    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in COLORS_RGB.values()]
     return {
         "page": gallery.name,
         "classes": list(zip(dataset.classes, cycle(colors), strict=False)),

@@ -1,13 +1,14 @@
 """A sheet of images with the contours of their masks, to look at."""
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import COLOR_NAMES, choose_tile, draw_contours, fit_tile, make_sheet, make_tile
+from unets.data.drawing import COLORS_RGB, choose_tile, draw_contours, fit_tile, make_sheet, make_tile
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.importers.draws import draw_rows
@@ -47,7 +48,7 @@ def draw_submission(out: Path, submission_path: Path, project: Project, dataset:
 
 def name_colors(classes: Sequence[str]) -> str:
     """Says which class has which color in a sheet, after a colon; nothing where there is one class."""
-    named = [f"{name} {COLOR_NAMES[index % len(COLOR_NAMES)]}" for index, name in enumerate(classes)]
+    named = [" ".join(pair) for pair in zip(classes, cycle(COLORS_RGB), strict=False)]
     return f": {', '.join(named)}" if len(named) > 1 else ""
 
 

@@ -28,7 +28,7 @@ TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen
 # The first epoch's net is poor everywhere, and its worst images are any: the choice waits for the second.
 FIRST_EPOCH = 2
 LATE_EPOCHS = 16  # between panels, after the 16th
-_WANTED_RGB, _PREDICTION_RGB = COLORS_RGB[2], COLORS_RGB[0]  # green, orange
+_WANTED_RGB, _PREDICTION_RGB = COLORS_RGB["green"], COLORS_RGB["orange"]
 
 
 class WorstPanel:
