@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from unets.config import DataConfig, ExperimentConfig, PredictionConfig
+from unets.data.image import ImageU8
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.export.model import TrainedModel
 
-ImageU8 = npt.NDArray[np.uint8]
 SIZES = {"a": (32, 48), "b": (40, 40)}
 
 

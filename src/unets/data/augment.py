@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from unets.config import AugmentConfig
 from unets.data.geometry import SizeHW, in_fours
+from unets.data.image import ImageU8
 
-Image = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
 
 # Luma of Rec. 601 (ITU-R BT.601), which JPEG uses too.
@@ -23,14 +23,14 @@ _TURN_CODES = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTA
 
 
 def augment(
-    image_hwc: Image,
-    target_hwc: Image,
+    image_hwc: ImageU8,
+    target_hwc: ImageU8,
     config: AugmentConfig,
     rng: np.random.Generator,
     crop_hw: SizeHW | None = None,
     crop_objects: float = 0.0,
     num_classes: int | None = None,
-) -> tuple[Image, Image]:
+) -> tuple[ImageU8, ImageU8]:
     """Changes an image and its soft target at random; neither is written to.
 
     `image_hwc` is uint8 (height, width, channels), `target_hwc` uint8 (height, width, layers) of 0..255; all draws come
@@ -75,13 +75,13 @@ def drop_colors(config: AugmentConfig) -> AugmentConfig:
 
 
 def crop_pair(
-    image_hwc: Image,
-    target_hwc: Image,
+    image_hwc: ImageU8,
+    target_hwc: ImageU8,
     crop_hw: SizeHW,
     rng: np.random.Generator,
     crop_objects: float = 0.0,
     num_classes: int | None = None,
-) -> tuple[Image, Image]:
+) -> tuple[ImageU8, ImageU8]:
     """Cuts one random crop (see `augment`) out of an image and its soft target, and changes nothing; both are views."""
     shown = draw_object(target_hwc[..., :num_classes], crop_objects, rng)
     top, left = draw_corner((image_hwc.shape[0], image_hwc.shape[1]), crop_hw, rng, shown)
@@ -139,14 +139,14 @@ def draw_warp(config: AugmentConfig, size_hw: SizeHW, rng: np.random.Generator) 
     return np.asarray(back @ turn @ scale @ to_origin)
 
 
-def warp(image_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None) -> Image:
+def warp(image_hwc: ImageU8, matrix: Matrix, size_hw: SizeHW | None = None) -> ImageU8:
     """Moves every pixel center by `matrix` (x, y, 1), with linear interpolation; `size_hw` is the result's, as given.
 
     The border is reflected, in the image as in its mask: what appears beside the image is labelled as what it shows.
     """
     height, width = size_hw or image_hwc.shape[:2]
 
-    def move(part: Image) -> Image:
+    def move(part: ImageU8) -> ImageU8:
         moved = cv2.warpAffine(
             part, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
@@ -156,8 +156,8 @@ def warp(image_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None) -> Ima
 
 
 def warp_pair(
-    image_hwc: Image, target_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None
-) -> tuple[Image, Image]:
+    image_hwc: ImageU8, target_hwc: ImageU8, matrix: Matrix, size_hw: SizeHW | None = None
+) -> tuple[ImageU8, ImageU8]:
     """Moves an image and its soft target by the same matrix; see `warp`."""
     if target_hwc.shape[-1] != 1 or image_hwc.shape[-1] != 3:
         return warp(image_hwc, matrix, size_hw), warp(target_hwc, matrix, size_hw)
@@ -193,7 +193,7 @@ def draw_colors(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matrix
     return np.hstack([colors, offset]), gamma
 
 
-def recolor(image_hwc: Image, matrix: Matrix, gamma: float) -> Image:
+def recolor(image_hwc: ImageU8, matrix: Matrix, gamma: float) -> ImageU8:
     """Applies a 3 x 4 color matrix, then gamma by a table; saturates at 0 and 255.
 
     Images of other than three channels get what the matrix does to grey: contrast and brightness.
@@ -244,10 +244,10 @@ def _clip_side(places: npt.NDArray[np.float64], side: int) -> slice:
     return slice(max(first, 0), min(last, side - 1) + 1)
 
 
-def _flip(image_hwc: Image, flip_h: bool, flip_v: bool, turns: int) -> Image:
+def _flip(image_hwc: ImageU8, flip_h: bool, flip_v: bool, turns: int) -> ImageU8:
     """Does what `_flip_matrix` and then `_turn_matrix` say; numpy's mirror image takes 25 times as long (2.9 ms)."""
 
-    def move(part: Image) -> Image:
+    def move(part: ImageU8) -> ImageU8:
         if flip_h or flip_v:
             part = np.asarray(cv2.flip(part, _FLIP_CODES[flip_h, flip_v]), dtype=np.uint8)
         return np.asarray(cv2.rotate(part, _TURN_CODES[turns]), dtype=np.uint8) if turns else part

@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, resize
-from unets.data.image import to_rgb
+from unets.data.image import ImageU8, to_rgb
 from unets.data.io import encode_jpeg
 from unets.data.samples import IGNORE
-
-Image = npt.NDArray[np.uint8]
 
 Color = tuple[int, int, int]
 
@@ -35,12 +33,12 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX  # cv2 draws its capitals 22 px high at scale 1
 
 
 def draw_contours(
-    image_hwc: Image,
+    image_hwc: ImageU8,
     mask_hw: npt.NDArray[np.uint8],
     *,
     thickness_px: int = 2,
     colors_rgb: Sequence[Color] = tuple(COLORS_RGB.values()),
-) -> Image:
+) -> ImageU8:
     """Draws the border of each class over uint8 RGB (height, width, 3), which is not written to.
 
     The mask, uint8 (height, width) class index, is fitted to the image; colors are taken again from the first where
@@ -68,7 +66,7 @@ def find_differences(
     return dict(zip(DIFFERENCES_RGB, kinds, strict=True))
 
 
-def draw_differences(image_hwc: Image, target_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> Image:
+def draw_differences(image_hwc: ImageU8, target_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> ImageU8:
     """Colors what a mask gets wrong, over uint8 RGB (height, width, 3) in dark grey.
 
     `target_hw` and `mask_hw` are as in `find_differences`, of any size; they are fitted to the image.
@@ -94,12 +92,12 @@ def find_window(pixels_hw: npt.NDArray[np.bool_], size_hw: SizeHW) -> tuple[slic
     return slice(top, top + height), slice(left, left + width)
 
 
-def magnify(image_hwc: Image, factor: int) -> Image:
+def magnify(image_hwc: ImageU8, factor: int) -> ImageU8:
     """Enlarges uint8 RGB or grey levels so that each pixel is seen, as a square of that side; uint8 RGB."""
     return to_rgb(image_hwc).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def add_caption(image_hwc: Image, text: str) -> Image:
+def add_caption(image_hwc: ImageU8, text: str) -> ImageU8:
     """Puts a line of text on a white strip above uint8 RGB (height, width, 3); what is too long is cut off.
 
     Letters grow with the width of the image. cv2 draws printable ASCII, and anything else as question marks.
@@ -123,13 +121,13 @@ def fit_tile(size_hw: SizeHW, tile_hw: SizeHW) -> SizeHW:
     return height, width
 
 
-def make_tile(image_hwc: Image, tile_hw: SizeHW, text: str) -> Image:
+def make_tile(image_hwc: ImageU8, tile_hw: SizeHW, text: str) -> ImageU8:
     """Fills uint8 RGB (height, width, 3) up to a tile with white, and puts a caption above; see `add_caption`."""
     rest = [(0, tile - side) for tile, side in zip(tile_hw, image_hwc.shape, strict=False)]
     return add_caption(np.pad(image_hwc, (*rest, (0, 0)), constant_values=255), text)
 
 
-def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> Image:
+def make_sheet(images: Sequence[ImageU8], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> ImageU8:
     """Lays images, uint8 RGB, out in rows on white, each shrunk to `tile_hw`."""
     height, width = tile_hw
     rows = -(-len(images) // columns)
@@ -148,7 +146,7 @@ class Picture:
     JPEG, not PNG, as a notebook's images are stored in its text: a tenth of the bytes.
     """
 
-    image_hwc: Image  # uint8 RGB (height, width, 3)
+    image_hwc: ImageU8  # uint8 RGB (height, width, 3)
     words: str  # what is seen, for people who do not see it
     quality: int = 80
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from unets.config import Threshold
 from unets.data.geometry import SizeHW, resize
-from unets.data.image import ImageFile, to_grey, to_rgb
+from unets.data.image import ImageFile, ImageU8, to_grey, to_rgb
 from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.postprocess import ClassMask, blur, clean_mask
 from unets.ensemble.recipe import MapU8, Recipe, average_maps
@@ -20,7 +20,6 @@ from unets.errors import InputError
 from unets.export.card import ModelCard
 from unets.prediction.sources import StoredWeights
 
-ImageU8 = npt.NDArray[np.uint8]
 AnyImage = str | Path | ImageFile | Image.Image | ImageU8
 Weights = tuple[tuple[Path | StoredWeights, ...], ...]  # of each member, one a fold
 

@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
+from unets.data.image import ImageU8
 from unets.data.samples import Sample, read_full_size, read_image, read_mask, read_objects
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
@@ -17,7 +18,7 @@ from unets.ensemble.mask_scores import score_map
 from unets.errors import InputError
 from unets.evaluation.predictions import open_prediction
 from unets.export.card import Usual
-from unets.export.model import ImageU8, find_result
+from unets.export.model import find_result
 from unets.store.paths import Project
 from unets.workers.pool import run_tasks
 

@@ -15,12 +15,11 @@ from PIL import Image
 
 from unets.config import Threshold
 from unets.data.drawing import COLORS_RGB, draw_contours
-from unets.data.image import ImageFile
+from unets.data.image import ImageFile, ImageU8
 from unets.ensemble.postprocess import ClassMask, find_box, pick_classes
 from unets.export.model import Result, TrainedModel
 from unets.metrics.pixels import pick_class
 
-ImageU8 = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 CUTOUT, OVERLAY = "_cutout.png", "_overlay.jpg"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from unets.data.image import ImageU8
 from unets.errors import InputError, suggest
 from unets.store.runs import atomic_path
 from unets.workers.machine import count_cores
@@ -18,7 +19,6 @@ from unets.workers.machine import count_cores
 if TYPE_CHECKING:
     import keras
 
-ImageU8 = npt.NDArray[np.uint8]
 Predict = Callable[[ImageU8], npt.NDArray[np.float32]]
 """From a batch of one image, uint8 RGB (1, height, width, 3), to probabilities, float32 (1, height, width, classes)."""
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
+from unets.data.image import ImageU8
 from unets.errors import DECODER_FAULTS, InputError, naming
 from unets.nets.backend import choose_precision, fix_order, has_gpu
 from unets.nets.cost import measure_cost
@@ -19,7 +20,6 @@ from unets.nets.weights import set_weights
 from unets.prediction.sources import StoredWeights
 from unets.workers.machine import find_free_memory
 
-ImageU8 = npt.NDArray[np.uint8]
 Corner = tuple[int, int]
 
 
@@ -110,14 +110,12 @@ def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner
     return [(top, left) for top in tops for left in lefts]
 
 
-def cut_tiles(image_hwc: npt.NDArray[np.uint8], corners: list[Corner], tile_hw: SizeHW) -> npt.NDArray[np.uint8]:
+def cut_tiles(image_hwc: ImageU8, corners: list[Corner], tile_hw: SizeHW) -> ImageU8:
     """Cuts tiles out of an image; uint8 (tiles, tile height, tile width, channels)."""
     return np.stack([image_hwc[top : top + tile_hw[0], left : left + tile_hw[1]] for top, left in corners])
 
 
-def join_tiles(
-    tiles_u8: npt.NDArray[np.uint8], corners: list[Corner], size_hw: SizeHW, overlap_px: int
-) -> npt.NDArray[np.uint8]:
+def join_tiles(tiles_u8: ImageU8, corners: list[Corner], size_hw: SizeHW, overlap_px: int) -> ImageU8:
     """Blends the maps of tiles into one map.
 
     Where tiles overlap, each counts by its distance to its own border, up to `overlap_px`: a net knows least about what

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig
+from unets.data.image import ImageU8
 from unets.data.samples import Sample, read_image
 from unets.dataset.manifest import Manifest
 from unets.log import show_progress
@@ -38,8 +38,6 @@ from unets.workers.pool import in_chunks, map_ahead, run_tasks
 logger = logging.getLogger(__name__)
 
 BUNDLES_PER_GPU = 4  # of shards, on a cluster
-
-ImageU8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

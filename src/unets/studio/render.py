@@ -2,8 +2,8 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from unets.data.image import ImageU8
 from unets.studio import scene
 from unets.studio.camera import Camera, car_mask, color_image, paint_faces, turn
 from unets.studio.cars import Car
@@ -11,8 +11,6 @@ from unets.studio.mesh import build_mesh
 
 _SOFTNESS_SHARE = 0.004  # of the height: how far facets are shaded into each other
 _NOISE_TILE_HW = (331, 487)  # pixels; primes, so that its repeats fall on no grid of the JPEG's 8 x 8 blocks
-
-ImageU8 = NDArray[np.uint8]
 
 
 def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int]) -> tuple[ImageU8, ImageU8]:

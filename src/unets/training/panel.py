@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from unets.data.drawing import COLORS_RGB, Image, choose_tile, draw_contours, fit_tile, make_sheet, make_tile
+from unets.data.drawing import COLORS_RGB, choose_tile, draw_contours, fit_tile, make_sheet, make_tile
 from unets.data.geometry import SizeHW, resize
+from unets.data.image import ImageU8
 from unets.data.io import write_image
 from unets.data.samples import read_full_size
 from unets.errors import naming
@@ -90,7 +91,7 @@ class WorstPanel:
                 raise ValueError("none")
             return [(index_of[row["id"]], self.classes.index(row["class"])) for row in rows]
 
-    def _predict(self, indices: Sequence[int]) -> Iterator[tuple[Image, Masks, Masks]]:
+    def _predict(self, indices: Sequence[int]) -> Iterator[tuple[ImageU8, Masks, Masks]]:
         """Gives (image, ground truth, prediction) of samples; the latter two bool (height, width, classes)."""
         for begin in range(0, len(indices), self.batch_size):
             pairs = [self.reader[index] for index in indices[begin : begin + self.batch_size]]
@@ -104,8 +105,8 @@ class WorstPanel:
                 yield image, wanted, found & ~(ignored >= 0.5) if ignored.size else found
 
     def _draw(
-        self, tile: tuple[int, int], size_hw: SizeHW, image: Image, wanted: Masks, found: Masks
-    ) -> tuple[Image, str]:
+        self, tile: tuple[int, int], size_hw: SizeHW, image: ImageU8, wanted: Masks, found: Masks
+    ) -> tuple[ImageU8, str]:
         """Returns the image at that size with both contours, and its caption."""
         index, k = tile
         wanted, found = wanted[..., k], found[..., k]
