@@ -142,6 +142,18 @@ def test_empty_and_odd_masks_are_noted(make_competition: MakeCompetition) -> Non
     assert report.notes[1].endswith(": car000_02 (1.0000)")
 
 
+def test_classes_that_no_mask_holds_are_noted(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format="png", classes=("car", "bus"))
+    dataset = load_dataset(project.configs_dir)
+    assert not check(project).notes
+    fields = {"classes": ("car", "bus", "van", "cab")}
+    fields["source"] = dataset.source.model_copy(update={"values": (1, 2, 3, 4)})
+    report = check_data(project, dataset.model_copy(update=fields))
+    assert report.notes[0] == "no training image holds van, cab: no net can learn it"
+    truncate(project.input_dir / "train_masks" / "car000_01_mask.png", 0.5)  # which may hold them
+    assert not check_data(project, dataset.model_copy(update=fields)).notes
+
+
 def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     assert check(project).num_skipped == 0

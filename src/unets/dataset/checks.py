@@ -114,6 +114,7 @@ def check_data(project: Project, dataset: DatasetConfig) -> CheckReport:
         faults=tuple(faults),
         notes=(
             *_note_duplicates(records, manifest),
+            *_note_classes(records, manifest),
             *_note_shares(records),
             *_note_sizes(records),
             *_note_rows(project, dataset),
@@ -238,6 +239,15 @@ def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Ite
 def _name_twins(twins: Sequence[CheckedImage]) -> str:
     more = [f"{len(twins) - _MAX_TWINS} more"] if len(twins) > _MAX_TWINS else []
     return " = ".join([*(f"{twin.split}/{twin.id}" for twin in twins[:_MAX_TWINS]), *more])
+
+
+def _note_classes(records: Iterable[CheckedImage], manifest: Manifest) -> Iterator[str]:
+    """Notes classes that no mask holds, where all masks are whole."""
+    held = [set(record.classes) for record in records if record.split == "train"]
+    found, classes = set[int]().union(*held), manifest.dataset.classes
+    absent = [name for index, name in enumerate(classes) if index not in found]
+    if absent and len(held) == len(manifest.train):
+        yield f"no training image holds {', '.join(absent)}: no net can learn it"
 
 
 def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:

@@ -235,6 +235,14 @@ def test_coco_crowds_are_ignored(drawing: Drawing) -> None:
     assert result.fields["has_ignored"]
 
 
+def test_classes_that_no_object_is_of_are_a_question(drawing: Drawing) -> None:
+    categories = [{"id": 10 * (k + 1), "name": name} for k, name in enumerate((*NAMES, "eel", "fox"))]
+    write_coco(drawing, "coco.json", draw_all(drawing), categories=categories)
+    _, result = import_drawn(drawing)
+    assert result.classes == (*NAMES, "eel", "fox")
+    assert "no object of a training image is of eel, fox, which the files name as classes" in list_questions(result)
+
+
 @pytest.mark.parametrize("shift_px", [0, 9])
 def test_formats_that_differ_are_a_question(drawing: Drawing, shift_px: int) -> None:
     drawn = draw_all(drawing)

@@ -291,6 +291,10 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
     if found.overlapping:
         choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
         found.ask("source.covering", "classes overlap: each has a mask of its own", choice)
+    used = {area.label for draw in draws.values() for area in draw.areas}
+    if absent := [name for name in found.classes if name not in used]:
+        text = f"no object of a training image is of {list_some(absent)}, which the files name as classes"
+        found.ask("source.labels", text, "the labels that there are", at_imports=True)
     has_ignored = any(area.is_ignored or area.label in ignored for draw in draws.values() for area in draw.areas)
     found.fields = {"has_background": True, "has_ignored": has_ignored}
     covering = ((image, replace(draw, covering=not found.overlapping)) for image, draw in draws.items())
