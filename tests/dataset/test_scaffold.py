@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dataset.importers.drawing import Drawing, draw_image, draw_objects, encode, fill, find_faults, merge
-from tests.dataset.importers.test_polygons import draw_all, write_coco
+from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, fill, find_faults, merge
+from tests.dataset.importers.test_polygons import draw_all, write_coco, write_yolo
 from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
 from unets.data.samples import read_mask
 from unets.dataset.checks import check_data
@@ -73,6 +73,26 @@ def test_images_that_labels_name_and_that_are_gone_are_named_at_each_import(
     assert len(read_manifest(project, dataset).train) == count - 1
     (said,) = (record.message for record in caplog.records if "not there" in record.message)
     assert said.startswith(f"{drawing.root}: 1 ") and "im4.png" in said
+
+
+@pytest.mark.parametrize("has_empty", [False, True])
+def test_what_images_without_a_label_become_is_said_at_each_import(
+    has_empty: bool, project: Project, drawing: Drawing, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_yolo(drawing, draw_all(drawing, "train/images", ending="jpg"), names="names: [cat, dog]")
+    if not has_empty:
+        (drawing.root / "train" / "labels" / "im3.txt").unlink()
+    write_scaffold(project)
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    assert len(manifest.train) == 6 and not read_mask(manifest.train[3]).any()
+    drawing.save("train/images/new.jpg", draw_image(99, np.zeros(SIZE, np.uint8)))
+    caplog.clear()
+    count = len(read_manifest(project, load_dataset(project.configs_dir)).train)
+    if has_empty:  # who writes empty images down has not labeled this one
+        assert count == 6 and "1 files are left out: an image without a mask" in caplog.text
+    else:
+        assert count == 7 and "2 of 7 images have no annotation: empty, or not labeled yet?" in caplog.text
+        assert "They count as empty; one is train/images/im3.jpg" in caplog.text
 
 
 def test_a_coco_file_whose_images_are_all_gone_is_said_at_import(

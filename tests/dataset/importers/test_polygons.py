@@ -203,6 +203,35 @@ def test_coco_images_without_annotation_are_a_question(drawing: Drawing) -> None
     assert other.account["images/bare.png"] == "left out: an image without a mask"
 
 
+def test_images_whose_objects_have_no_area_are_not_empty(drawing: Drawing) -> None:
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    change(
+        drawing.root / "coco.json",
+        annotations=lambda entry: entry | ({"segmentation": []} if entry["image_id"] == 2 else {}),
+    )
+    del drawing.train["images/im2.png"]
+    _, result = import_drawn(drawing)
+    assert result.account["images/im2.png"].startswith("left out: an image without an object that has an area")
+    assert "2 objects that have no area" in list_questions(result) and "empty" not in list_questions(result)
+
+
+def test_tasks_of_label_studio_that_wait_are_not_empty(drawing: Drawing) -> None:
+    write_label_studio(drawing, draw_all(drawing), kind="polygonlabels")
+    path = drawing.root / "project-7.json"
+    tasks = json.loads(path.read_text())
+    tasks[1]["annotations"], tasks[2]["annotations"][0]["was_cancelled"] = [], True
+    tasks[3]["annotations"][0]["result"] = []  # looked at, and found empty
+    path.write_text(json.dumps(tasks))
+    del drawing.train["images/im1.png"], drawing.train["images/im2.png"]
+    drawing.train["images/im3.png"][:] = 0
+    _, result = import_drawn(drawing)
+    asked = [question.text for question in result.questions if question.field == "source.missing"]
+    assert [text.partition(":")[0] for text in asked] == [
+        "1 of 6 images have no annotation in files that name them",
+        "2 of 6 images have no annotation",
+    ]
+
+
 @pytest.mark.parametrize(
     ("lists", "words"),
     [
@@ -452,7 +481,7 @@ def test_via(drawing: Drawing, as_project: bool) -> None:
     assert result.classes == NAMES
     assert result.account["train/via_region_data.json"] == "annotation"
     assert result.account["train/opened.jpg"].startswith("left out")
-    assert "1 of 7 images have no annotation in files" in list_questions(result)
+    assert "1 of 7 images have no annotation: empty, or not labeled yet? They are left out" in list_questions(result)
     assert "`kind` is taken for the class" in list_questions(result)
 
 

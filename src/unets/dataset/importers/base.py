@@ -93,7 +93,8 @@ class Import:
         if images:
             text = f"{len(images)} of {total} images have no {what}: empty, or not labeled yet? They "
             text += f"{'count as empty' if are_empty else 'are left out'}; one is {images[0]}"
-            self.ask("source.missing", text, f'"{other or ("leave_out" if are_empty else "empty")}"')
+            choice = f'"{other or ("leave_out" if are_empty else "empty")}"'
+            self.ask("source.missing", text, choice, at_imports=are_empty)  # those left out are in the account
         if not are_empty:
             self.leave(images, "an image without a mask")
         return images if are_empty else ()

@@ -21,10 +21,12 @@ def parse(found: Annotations) -> None:
     for path, content in found.listing.read_jsons('labels"'):
         for task in content if isinstance(content, list) else [content]:
             name = _find_name(task) if isinstance(task, dict) else ""
-            image = found.find(path, name) if name else None
+            found.path = path
+            results, count = _find_results(task) if name else ([], 0)
+            # A task without an annotation waits to be labeled; one without a result was found empty.
+            image = found.find(path, name) if count else None
             if image is None:
                 continue
-            results, count = _find_results(task)
             several += count > 1
             sizes = [(int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r]
             size_hw = sizes[0] if sizes else found.listing.header(image).upright_hw

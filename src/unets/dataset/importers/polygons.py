@@ -36,6 +36,7 @@ from unets.errors import DECODER_FAULTS, InputError
 BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
+_NO_AREA = "an image without an object that has an area, though it has some"
 _OVERLAP = 0.05  # of the smaller class's pixels; what is less are borders
 
 
@@ -70,8 +71,9 @@ class Annotations(Import):
 
     It takes files of its format alone: the marks of `read_jsons` may stand in others. For each image that a file names
     it calls `find`, whose last name a user reads where none is there, and then `add`, with None for an object without
-    an area: that is counted, and a question. It sets `labels` where the files order their classes. A file of its format
-    that it cannot read is an InputError; a missing key or a wrong type (DECODER_FAULTS) becomes one in `read`.
+    an area: that is counted, and a question. A listed image that waits for its labels is not added. It sets
+    `labels` where the files order their classes. A file of its format that it cannot read is an InputError; a missing
+    key or a wrong type (DECODER_FAULTS) becomes one in `read`.
     """
 
     sizes: dict[str, SizeHW] = field(default_factory=dict)  # (height, width) of each image, as the files say
@@ -80,7 +82,13 @@ class Annotations(Import):
     test: list[str] = field(default_factory=list)  # images that the files name as to be predicted
     missing: list[str] = field(default_factory=list)  # images that are named, and not there
     skipped: int = 0  # objects that have no area
+    boxed: set[str] = field(default_factory=set)  # images with such objects
     path: str = ""  # of the annotation file that is read
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether files say of an image that it is empty."""
+        return any(not areas and image not in self.boxed for image, areas in self.areas.items())
 
     @cached_property
     def finder(self) -> Finder:
@@ -111,7 +119,9 @@ class Annotations(Import):
         if not all(np.isfinite(part).all() for area in areas if area for part in (*area.polygons, *area.holes)):
             raise InputError(f"{path} must hold finite coordinates. Received: others, of {image}")
         self.areas.setdefault(image, []).extend(area for area in areas if area is not None)
-        self.skipped += areas.count(None)
+        if None in areas:
+            self.skipped += areas.count(None)
+            self.boxed.add(image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +238,7 @@ def decode_counts(runs: Sequence[int], size_hw: SizeHW, path: str) -> BoolMask:
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
 
 
-def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotations], None]) -> Import | None:
+def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotations], None]) -> Annotations | None:
     """Reads all annotations of a format; None where no image is annotated.
 
     Raises:
@@ -264,7 +274,7 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotation
     return _build(found, source)
 
 
-def _build(found: Annotations, source: PolygonSource) -> Import:
+def _build(found: Annotations, source: PolygonSource) -> Annotations:
     areas = [area for of_image in found.areas.values() for area in of_image]
     names = found.labels or tuple(sort_naturally({area.label for area in areas if not area.is_ignored}))
     ignored = source.ignored or tuple(name for name in names if re.fullmatch(IGNORE_NAMES, name.lower()))
@@ -299,7 +309,8 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
     found.fields = {"has_background": True, "has_ignored": has_ignored}
     covering = ((image, replace(draw, covering=not found.overlapping)) for image, draw in draws.items())
     samples = [ImportedSample(image=image, draw=draw, size_hw=draw.size_hw) for image, draw in covering]
-    return assemble(found, [*samples, *(ImportedSample(image=image) for image in test)])
+    assemble(found, [*samples, *(ImportedSample(image=image) for image in test)])
+    return found
 
 
 def _leaves(area: Area, size_hw: SizeHW) -> bool:
@@ -322,7 +333,8 @@ def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[s
     alone = [image for image in rasters if image not in known]
     test |= dict.fromkeys(i for i in alone if splits[i] == "test" and folder_of[i] not in folders)
     unnamed = [image for image in alone if folder_of[image] in folders]
-    bare = [image for image in train if not found.areas[image]]
+    bare = [image for image in train if not found.areas[image] and image not in found.boxed]
+    found.leave([image for image in train if not found.areas[image] and image in found.boxed], _NO_AREA)
     found.leave([image for image in alone if image not in test], "an image without a mask")
     count, are_empty = len(train) + len(unnamed), source.missing != "leave_out_all"
     where, other = "annotation in files that name them", "leave_out_all" if are_empty else "leave_out"

@@ -42,18 +42,29 @@ def _parse_by(parse: Callable[[polygons.Annotations], None], source: PolygonSour
     return _Importer(partial(polygons.read, parse=parse), partial(polygons.read, source=proposed, parse=parse))
 
 
+def _propose_yolo(listing: Listing) -> Import | None:
+    """Reads YOLO's files; an image without one is empty, as the format has it, unless others have empty files.
+
+    As in a csv of run lengths: who writes empty images down has not labeled those that are not.
+    """
+    propose = partial(polygons.read, listing, parse=yolo.parse)
+    source = PolygonSource(format="yolo", missing="empty", stretch_masks=True)
+    found = propose(source)
+    return propose(source.model_copy(update={"missing": "leave_out"})) if found and found.has_empty else found
+
+
 # By `Source.format`. Where two explain the same images, the first is taken: files before what describes them.
 _IMPORTERS: Mapping[str, _Importer] = {
     "table": _Importer(table.read, table.propose),
     "masks": _Importer(masks.read, partial(masks.read, source=MasksSource(stretch_masks=True))),
     "csv": _Importer(run_lengths.read, run_lengths.propose),
     "coco": _parse_by(coco.parse, PolygonSource(format="coco")),
-    "yolo": _parse_by(yolo.parse, PolygonSource(format="yolo", missing="empty")),  # no txt: no object
+    "yolo": _Importer(partial(polygons.read, parse=yolo.parse), _propose_yolo),
     "labelme": _parse_by(labelme.parse, PolygonSource(format="labelme")),
     "label_studio": _parse_by(label_studio.parse, PolygonSource(format="label_studio")),
     "cvat": _parse_by(cvat.parse, PolygonSource(format="cvat")),
     "supervisely": _parse_by(supervisely.parse, PolygonSource(format="supervisely")),
-    "via": _parse_by(via.parse, PolygonSource(format="via", missing="leave_out_all")),  # it names all that were opened
+    "via": _parse_by(via.parse, PolygonSource(format="via")),
 }
 _NEAR = 0.9  # of the most training images that an importer finds
 _ALIKE = 0.9  # mean IoU of masks that are the same

@@ -1,7 +1,7 @@
 """VGG Image Annotator's json: polygons, boxes, circles and ellipses of many images in one file.
 
 The class of a region is the attribute that has the fewest values over all files: a name or a number of each object
-has more. VIA lists all images that were opened, those without a region too.
+has more. VIA lists all images that were opened: those without a region are not labeled.
 
 train/via_region_data.json    {"a.jpg1234": {"filename": "a.jpg", "regions": [{"shape_attributes": {...}}]}}
 train/a.jpg
@@ -24,7 +24,7 @@ def parse(found: Annotations) -> None:
             if not isinstance(regions, list | dict) or "filename" not in entry:
                 continue
             regions = list(regions.values() if isinstance(regions, dict) else regions)
-            image = found.find(path, str(entry["filename"]), is_needed=bool(regions))
+            image = found.find(path, str(entry["filename"])) if regions else None
             if image is not None:
                 images.append((image, path, regions))
                 for name, value in (pair for region in regions for pair in _list_attributes(region)):
