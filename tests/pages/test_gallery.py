@@ -10,7 +10,7 @@ from unets.data.geometry import SizeHW
 from unets.data.samples import IGNORE
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.pages.gallery import encode_planes, list_planes
-from unets.pages.measure import DISTANCES_PX, THRESHOLDS, count_errors, measure_image
+from unets.pages.measure import DISTANCES_PX, THRESHOLDS, count_errors, measure_image, score_thresholds
 
 MapU8 = npt.NDArray[np.uint8]
 
@@ -76,12 +76,25 @@ def test_totals_by_hand() -> None:
     totals = count_errors(ground_truth_hw, mask_hw, build(1), [probs], "dice")
     low, high = THRESHOLDS.index(0.1), THRESHOLDS.index(0.9)
     assert totals["pixels"][:, low].tolist() == [3, 4, 4] and totals["pixels"][:, high].tolist() == [2, 2, 4]
-    assert totals["scores"][[low, high]].tolist() == pytest.approx([2 * 3 / 8, 2 * 2 / 6])
+    assert score_thresholds(totals)[[low, high]].tolist() == pytest.approx([2 * 3 / 8, 2 * 2 / 6])
     # Every fourth row and column: (0, 0), (0, 4), (4, 0), (4, 4).
     assert totals["calibration"][0].tolist() == [3, *[0] * 8, 1] and totals["calibration"][1].tolist() == [*[0] * 9, 1]
     # Wrong: two pixels missed and one beside the object, all next to the contour; and one four pixels from it.
     assert totals["distances"].tolist() == [3, 0, 1, *[0] * (len(DISTANCES_PX) - 1)]
     assert totals["confusion"].tolist() == [[56 - 4 - 2, 2], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("global_iou", (4 + 1 + 0) / (4 + 4 + 1)), ("iou", (1 + 1 / 4 + 0) / 3)]
+)
+def test_thresholds_score_images_as_the_metric_does(metric: str, expected: float) -> None:
+    rows = []
+    for num_true, num_found in ((4, 4), (4, 1), (0, 1)):
+        ground_truth_hw, probs = np.zeros((1, 8), dtype=np.uint8), np.zeros((1, 8, 1), dtype=np.uint8)
+        ground_truth_hw[0, :num_true], probs[0, :num_found] = 1, 255
+        mask_hw = make_mask(build(1), [probs], (1, 8))
+        rows.append(count_errors(ground_truth_hw, mask_hw, build(1), [probs], metric)["fractions"])
+    assert score_thresholds({"fractions": np.sum(rows, axis=0)}).tolist() == pytest.approx([expected] * len(THRESHOLDS))
 
 
 def test_errors_of_a_class_that_is_not_in_the_image_have_a_bin_and_overlapping_classes_no_confusion() -> None:

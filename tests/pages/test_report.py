@@ -203,6 +203,15 @@ def test_several_classes_without_background_or_views_and_sizes_of_their_own(make
     assert all(picture[:2] == [40, 80] for picture in data["pictures"].values())
 
 
+def test_figures_of_a_metric_over_the_pixels_of_all_images(make_trained: Make, found: Report) -> None:
+    data = read_data(report(*make_trained(metric="global_iou")).page_path)
+    columns, errors = {column["label"]: column for column in data["columns"]}, data["errors"]
+    own = columns["global IoU of ensemble"]
+    assert errors["scores"][errors["thresholds"].index(0.5)] == pytest.approx(np.mean(own["values"]), abs=1e-5)
+    assert own["meaning"].startswith("Not of the image alone: global IoU is")
+    assert not read_data(found.page_path)["columns"][0]["meaning"]
+
+
 @pytest.mark.parametrize(
     ("scores", "views", "top", "expected"),
     [

@@ -119,29 +119,33 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
     The target is of `read_mask`, of which ignored pixels count nowhere; the mean of the maps is thresholded, each class
     against all else; Dice stands in for a metric that needs more than pixel counts.
 
-    Returns what can be added up over images: `images`, 1; `scores` (thresholds,) by the metric; `pixels` (3,
-    thresholds), true positives, predicted, true, of all classes; `calibration` (2, bins), pixels whose probability lies
-    in a bin, and those that are object; `distances` (bins of `DISTANCES_PX`,), wrong pixels by their distance from the
-    class's contour; `confusion` (classes + 1, classes + 1), pixels by ground truth and mask, (0, 0) where classes
-    overlap.
+    Returns what can be added up over images: `fractions` (classes, thresholds, 2), of which `score_thresholds` makes
+    scores; `pixels` (3, thresholds), true positives, predicted, true, of all classes; `calibration` (2, bins), pixels
+    whose probability lies in a bin, and those that are object; `distances` (bins of `DISTANCES_PX`,), wrong pixels by
+    their distance from the class's contour; `confusion` (classes + 1, classes + 1), pixels by ground truth and mask,
+    (0, 0) where classes overlap.
     """
+    counted = find_metric(metric).counted
     probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
     num_classes, is_known = probs_hwc.shape[-1], target != IGNORE
-    classes = list[Totals]()
+    classes, fractions = list[Totals](), list[Values]()
     for index, probs_hw in enumerate(np.moveaxis(probs_hwc, -1, 0)):
         true_hw, is_known_hw = pick_class(target, index), is_known[..., index] if target.ndim == 3 else is_known
         some_hw = np.zeros_like(is_known_hw)
         some_hw[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
         both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
         num_true = int(np.count_nonzero(true_hw))
-        fractions = find_metric(metric).counted.count(both, num_true, predicted)
+        own_fractions = counted.count(both, num_true, predicted)
+        if not counted.over_pixels:  # the score is the mean over images
+            values = divide(own_fractions[:, 0], own_fractions[:, 1])
+            own_fractions = np.stack([values, np.ones_like(values)], axis=-1)
+        fractions.append(own_fractions)
         bins = np.minimum((probs_hw[some_hw] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
         wrong_hw = (true_hw != pick_class(mask, index)) & is_known_hw
         # Infinitely far where the class is not in the image: the last bin.
         edges = np.array([*DISTANCES_PX, np.finfo(np.float32).max], dtype=np.float32)
         places = np.searchsorted(edges, measure_distances(true_hw)[wrong_hw])
         own = {
-            "scores": divide(fractions[:, 0], fractions[:, 1]) / num_classes,
             "pixels": np.stack([both, predicted, np.full_like(both, num_true)]),
             "calibration": np.stack([np.bincount(some, minlength=NUM_BINS) for some in (bins, bins[true_hw[some_hw]])]),
             "distances": np.bincount(places, minlength=len(edges) + 1),
@@ -151,4 +155,9 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
     if target.ndim == 2:
         pairs = target[is_known].astype(np.int64) * (num_classes + 1) + mask[is_known]
         confusion = np.bincount(pairs, minlength=(num_classes + 1) ** 2).reshape(num_classes + 1, -1)
-    return {"images": np.array(1), "confusion": confusion, **(_add(classes) or {})}
+    return {"fractions": np.stack(fractions), "confusion": confusion, **(_add(classes) or {})}
+
+
+def score_thresholds(totals: Totals) -> Values:
+    """Returns what the images of some totals score at each of `THRESHOLDS`, the mean over classes, float64."""
+    return np.asarray(divide(totals["fractions"][..., 0], totals["fractions"][..., 1]).mean(axis=0))

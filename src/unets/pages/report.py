@@ -24,7 +24,7 @@ from unets.log import format_count
 from unets.metrics.intervals import Interval, note_few_groups
 from unets.metrics.masks import find_metric
 from unets.pages.gallery import PAGE, Column, Gallery, link_to, to_json, write_gallery, write_page
-from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all
+from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all, score_thresholds
 from unets.pages.oddness import SCALES
 from unets.store.paths import Project
 from unets.store.run_folder import SNAPSHOT, read_snapshot
@@ -159,12 +159,19 @@ def _look_at_images(
     # The first that has a mask of an image is measured: the ensemble, or else the best experiment.
     measured, totals = measure_all(dataset, samples, list(predictions.values()), has_ground_truth=True)
     names, metric = list(predictions), name_metric(dataset.metric)
+    meaning = (
+        f"Not of the image alone: {metric} is of the pixels of all images together, and this says how far an image "
+        f"moves it. The mean over images is {metric}, and an image that changes nothing has just that."
+        if find_metric(dataset.metric).over_pixels
+        else ""
+    )
     ids = [sample.id for sample in samples]
     columns = [
         Column(
             label=f"{metric} of {one.name}",
             values=one.table["score"].reindex(ids).to_numpy(),
             style="score",
+            meaning=meaning,
             prediction=names.index(one.name) if one.name in names else None,
         )
         for one in scores
@@ -213,7 +220,7 @@ def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble 
         "metric": name_metric(find_metric(dataset.metric).counted.name),  # what `count_errors` scores by
         "chosen": ensemble.threshold if ensemble and isinstance(ensemble.threshold, float) else None,
         "thresholds": THRESHOLDS if dataset.has_background else [],
-        "scores": to_json(totals["scores"] / totals["images"]),
+        "scores": to_json(score_thresholds(totals)),
         **{name: totals[name].tolist() for name in ("pixels", "calibration", "distances")},
         "edges": DISTANCES_PX,
         "names": names,
