@@ -1,8 +1,8 @@
 """A U-Net that two cores train in an hour: EfficientNet-Lite0 with ImageNet weights, for images of 640 x 959.
 
-It starts from unet_compact_320x480, the same net after all images at half the side: most of what an image teaches is
-learned there for a quarter of the time, so 4,000 larger images will do. The last weights are kept: the held-out
-images choose nothing.
+It starts from unet_compact_320x480, the same net after all images twice at half the side: most of what an image
+teaches is learned there for a quarter of the time, so 3,800 larger images will do. The last weights are kept: the
+held-out images choose nothing.
 
 Run:      make pipeline EXP=unet_compact INPUT=<images of some 200 cars>
 Results:  docs/results/carvana/unet_compact.json
@@ -22,7 +22,7 @@ EXPERIMENT = ExperimentConfig(
     ),
     training=TrainingConfig(
         epochs=1,
-        steps_per_epoch=2000,
+        steps_per_epoch=1900,
         learning_rate=3e-3,
         encoder_rate=0.1,
         warmup=0.05,

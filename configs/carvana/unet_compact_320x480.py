@@ -17,7 +17,7 @@ EXPERIMENT = ExperimentConfig(
         max_filters=128,
     ),
     training=TrainingConfig(
-        epochs=1,
+        epochs=2,
         learning_rate=5e-3,
         encoder_rate=0.1,
         warmup=0.05,
