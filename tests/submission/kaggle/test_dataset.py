@@ -174,6 +174,19 @@ def test_the_client_takes_the_kernel(predicted: Project, fake: FakeKaggle, tmp_p
     assert {name: kernel[name] for name in wanted} == wanted
 
 
+def test_the_kernel_s_notebook_is_of_this_competition(predicted: Project, caplog: pytest.LogCaptureFixture) -> None:
+    notebook = ROOT / "notebooks" / NOTEBOOK
+    ensemble, dataset = read_ensemble(predicted), load_dataset(predicted.configs_dir)
+    folder = build_kernel(predicted, dataset, ensemble, USER, "unets-tiny", notebook)
+    cells = json.loads((folder / NOTEBOOK).read_text())["cells"]
+    (line,) = (line for cell in cells for line in cell["source"] if line.startswith("COMPETITION ="))
+    assert line == 'COMPETITION = os.environ.get("COMPETITION", "tiny")\n' and not caplog.messages
+    submission = dataset.submission.model_copy(update={"sample": None})
+    lacking = dataset.model_copy(update={"kaggle": None, "submission": submission})
+    build_kernel(predicted, lacking, ensemble, USER, "unets-tiny", notebook)
+    assert [message.split("`")[1] for message in caplog.messages] == ["kaggle", "submission.sample"]
+
+
 def test_the_client_s_own_rules_are_kept(predicted: Project) -> None:
     """Names of 5 and of 51 characters, and an underscore."""
     for slug in ("short", "a" * 51, "unets_tiny"):

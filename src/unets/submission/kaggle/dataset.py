@@ -24,6 +24,7 @@ import unets
 from unets.config import DatasetConfig, load_experiment
 from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
+from unets.log import format_count
 from unets.prediction.sources import fingerprint_nets, hash_weights
 from unets.store.paths import Project
 from unets.store.run_folder import METRICS, SNAPSHOT, WEIGHTS, find_weights, take_snapshot
@@ -33,6 +34,7 @@ from unets.submission.kaggle.client import Session
 logger = logging.getLogger(__name__)
 
 NOTEBOOK = "06_kaggle.ipynb"
+_DEFAULT = r"os.environ.get(\"COMPETITION\", \"carvana\")"  # in the notebook, which is JSON
 _KERNEL = "-kernel"  # behind the dataset's name
 _RUN_FILES = (SNAPSHOT, METRICS, WEIGHTS)
 _MAX_SUBTITLE, _MAX_NAME = 80, 50  # characters (kaggle 2.2.5, `dataset_create_new`)
@@ -66,16 +68,17 @@ def build_dataset(
     shutil.rmtree(target, ignore_errors=True)
     folder.replace(target)
     num_bytes = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    logger.info("%s: %d runs, %.1f MB", target, len(runs), num_bytes / 1e6)
+    logger.info("%s: %s, %.1f MB", target, format_count(len(runs), "run"), num_bytes / 1e6)
     return target
 
 
 def build_kernel(
     project: Project, dataset: DatasetConfig, ensemble: Ensemble, owner: str, slug: str, notebook: Path
 ) -> Path:
-    """Writes the folder of the kernel: metadata, and the notebook where it is at hand.
+    """Writes the folder of the kernel: metadata, and the notebook, for this competition, where it is at hand.
 
-    The kernel has a GPU and no internet, as code competitions ask, and the dataset and the competition attached.
+    The kernel has a GPU and no internet, as code competitions ask, and the dataset and the competition attached. What a
+    kernel would lack is logged.
     """
     name = f"{slug}{_KERNEL}"
     folder = project.kaggle_kernel_dir(ensemble.name)
@@ -93,8 +96,14 @@ def build_kernel(
         "competition_sources": [dataset.kaggle] if dataset.kaggle else [],
     }
     write_json(folder / "kernel-metadata.json", metadata)
+    if not dataset.kaggle:
+        logger.warning("`kaggle` in dataset.py names no competition: the kernel has none attached")
+    if dataset.submission.sample is None:
+        logger.warning("`submission.sample` in dataset.py is None: a kernel knows the competition's files by its name")
     if notebook.is_file():
-        shutil.copyfile(notebook, folder / NOTEBOOK)
+        # Nothing sets a variable in a kernel.
+        text = notebook.read_text(encoding="utf-8").replace(_DEFAULT, _DEFAULT.replace("carvana", project.competition))
+        (folder / NOTEBOOK).write_text(text, encoding="utf-8")
     else:
         logger.warning("%s is not there: put a notebook of that name into %s", notebook, folder)
     return folder
