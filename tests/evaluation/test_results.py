@@ -13,8 +13,8 @@ from unets.config import EnsembleConfig
 from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
-from unets.evaluation.results import check_made_of, read_test_score, render_results, summarize
-from unets.store.runs import hash_file, write_json
+from unets.evaluation.results import check_made_of, read_test_score, render_results, sum_stages, summarize
+from unets.store.runs import append_json_line, hash_file, write_json
 from unets.submission.submission import name_submission
 
 __all__ = ["make_scene"]
@@ -78,6 +78,13 @@ def test_a_score_by_another_metric_is_none_of_the_present(make_scene: Callable[.
     assert read_test_score(project, "tiny_a", "iou") is not None
     assert read_test_score(project, "tiny_a", "dice") is None
     assert "test" not in summarize(project, "ensemble", ["a"])
+
+
+def test_seconds_of_a_pipeline_count_once(tmp_path: Path) -> None:
+    rows = [("train", 60), ("predict", 8.5), ("pipeline", 69), ("train", 2)]
+    for stage, seconds in rows:
+        append_json_line(tmp_path / "stages.jsonl", {"stage": stage, "seconds": seconds})
+    assert sum_stages(tmp_path / "stages.jsonl") == {"train": 62, "predict": 8.5}
 
 
 def test_what_an_ensemble_is_made_of_stands_below_the_commands(render: Callable[..., str]) -> None:

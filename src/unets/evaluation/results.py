@@ -183,11 +183,15 @@ def read_test_score(project: Project, name: str, metric: str) -> dict[str, Any] 
 
 
 def sum_stages(path: Path) -> dict[str, float]:
-    """Returns the seconds of each stage over all its calls, in the order of their first."""
+    """Returns the seconds of each stage over all its calls, in the order of their first.
+
+    Pipeline and demo are left out: they run the others.
+    """
     seconds: dict[str, float] = {}
     for row in read_json_lines(path):
-        if isinstance(row.get("stage"), str) and isinstance(row.get("seconds"), int | float):
-            seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
+        stage, spent = row.get("stage"), row.get("seconds")
+        if isinstance(stage, str) and isinstance(spent, int | float) and stage not in ("pipeline", "demo"):
+            seconds[stage] = seconds.get(stage, 0.0) + spent
     return seconds
 
 
