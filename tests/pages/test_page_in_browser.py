@@ -223,6 +223,8 @@ def test_it_fits_and_is_readable(trained_page: Path, open_page: Callable[..., An
     assert min(page.evaluate(sizes)) >= 12
     page.locator("#cards .card").first.click()
     assert page.evaluate("byId('viewer').scrollWidth <= innerWidth")
+    page.evaluate("document.querySelector('#viewer-figures th').textContent = 'global IoU of unet_1024x1536_long'")
+    assert page.evaluate("(own => own.scrollWidth <= own.clientWidth)(byId('viewer-figures').closest('.scroll'))")
 
 
 def resolve(page: Any, name: str) -> list[int]:
