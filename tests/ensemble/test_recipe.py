@@ -8,7 +8,7 @@ from tests.trained_competition import blend
 from unets.config import Postprocessing, Threshold
 from unets.data.samples import IGNORE
 from unets.ensemble.mask_scores import blend_small, compare_members, score_recipes
-from unets.ensemble.recipe import Recipe, enlarge_map, make_mask
+from unets.ensemble.recipe import Recipe, describe_threshold, enlarge_map, make_mask
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import pair_masks
 from unets.prediction.maps import from_u8
@@ -120,3 +120,9 @@ def test_a_column_of_two_that_one_member_lacks() -> None:
     # The blend is 1, 0.5, 0, 0: it has two columns at 0.5. The second member shares one: 2 x 4 / (4 + 8).
     assert agreement == pytest.approx(2 / 3)
     assert difference == pytest.approx(0.5 / 4)
+
+
+def test_thresholds_are_named_by_their_classes() -> None:
+    assert describe_threshold(0.5, ("cat", "dog")) == "0.5"
+    assert describe_threshold((0.42, 0.5)) == "0.42 0.5"
+    assert describe_threshold((0.42, 0.5), ("cat", "dog")) == "0.42 cat, 0.5 dog"

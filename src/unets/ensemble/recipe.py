@@ -47,9 +47,13 @@ class Recipe(Config):
         return to_masks(probs_hwc, self.threshold, overlapping=self.overlapping)
 
 
-def describe_threshold(threshold: Threshold) -> str:
-    """Writes a threshold, or that of each class: `0.5`, `0.42 0.5`."""
-    return " ".join(f"{one:g}" for one in (threshold if isinstance(threshold, tuple) else (threshold,)))
+def describe_threshold(threshold: Threshold, classes: Sequence[str] = ()) -> str:
+    """Writes a threshold, or that of each class: `0.5`, `0.42 0.5`, with the names of classes `0.42 cat, 0.5 dog`."""
+    if not isinstance(threshold, tuple):
+        return f"{threshold:g}"
+    if classes:
+        return ", ".join(f"{one:g} {name}" for one, name in zip(threshold, classes, strict=True))
+    return " ".join(f"{one:g}" for one in threshold)
 
 
 def default_recipe(dataset: DatasetConfig, num_members: int = 1) -> Recipe:

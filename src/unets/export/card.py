@@ -180,7 +180,7 @@ def render_card(card: ModelCard) -> str:
         f"{usual.confidence:.3f} ({usual.num_images} images)"
         if usual
         else "not known: images unlike those of training are not named",
-        "threshold": f"{describe_threshold(recipe.threshold)}, of the mean probability",
+        "threshold": f"{describe_threshold(recipe.threshold, card.classes)}, of the mean probability",
         "post-processing": recipe.postprocessing.describe(),
     }
     if origin:

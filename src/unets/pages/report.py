@@ -95,7 +95,7 @@ def write_report(
     about: dict[str, Any] = {}
     if ensemble:
         about = {"members": tabulate_members(project, ensemble), "candidates": list_tried(ensemble)}
-        about |= {"gain": describe_gain(ensemble), "threshold": describe_threshold(ensemble.threshold)}
+        about |= {"gain": describe_gain(ensemble), "threshold": describe_threshold(ensemble.threshold, dataset.classes)}
         about |= {"ensemble_notes": list_notes(ensemble)}
     histories = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
     data["training"] = [
