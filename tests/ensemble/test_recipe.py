@@ -125,4 +125,5 @@ def test_a_column_of_two_that_one_member_lacks() -> None:
 def test_thresholds_are_named_by_their_classes() -> None:
     assert describe_threshold(0.5, ("cat", "dog")) == "0.5"
     assert describe_threshold((0.42, 0.5)) == "0.42 0.5"
+    assert describe_threshold((0.42, 0.5), ("cat",)) == "0.42 0.5"  # of a file that is damaged
     assert describe_threshold((0.42, 0.5), ("cat", "dog")) == "0.42 cat, 0.5 dog"

@@ -51,7 +51,7 @@ def describe_threshold(threshold: Threshold, classes: Sequence[str] = ()) -> str
     """Writes a threshold, or that of each class: `0.5`, `0.42 0.5`, with the names of classes `0.42 cat, 0.5 dog`."""
     if not isinstance(threshold, tuple):
         return f"{threshold:g}"
-    if classes:
+    if len(classes) == len(threshold):  # which no card of a file is held to
         return ", ".join(f"{one:g} {name}" for one, name in zip(threshold, classes, strict=True))
     return " ".join(f"{one:g}" for one in threshold)
 
