@@ -131,6 +131,14 @@ def test_photos_are_shown_in_their_own_proportions(tmp_path: Path) -> None:
         assert np.flatnonzero(row < 200).max() == pytest.approx(width, abs=4)
 
 
+@pytest.mark.parametrize(("size_hw", "height"), [((240, 2), 4 * 640), ((1, 2000), 1)])
+def test_photos_that_are_strips_have_a_panel(size_hw: tuple[int, int], height: int, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [16, 16, 16, 16])
+    scene.size_hw = size_hw
+    scene.build().draw(1)
+    assert scene.read_panel().shape == (2 * (height + 38) + 4, 3 * 640 + 2 * 4, 3)
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"tiles": []}', '{"tiles": [{"id": "photo00"}]}', '{"tiles": [{"id": "x", "class": "car"}]}']
 )

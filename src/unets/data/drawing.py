@@ -29,6 +29,7 @@ DIFFERENCES_RGB: dict[str, Color] = {
     "wrong class": (240, 228, 66),
 }
 
+_MAX_TALL = 4  # a JPEG has at most 65,500 rows, which two rows of tiles 60 times as high as wide exceed
 _FONT = cv2.FONT_HERSHEY_SIMPLEX  # cv2 draws its capitals 22 px high at scale 1
 
 
@@ -110,8 +111,12 @@ def add_caption(image_hwc: ImageU8, text: str) -> ImageU8:
 
 
 def choose_tile(sizes_hw: Sequence[SizeHW], width_px: int) -> SizeHW:
-    """Returns the (height, width) of the tiles of a sheet: of that width, in the median proportions of some images."""
-    return round(float(np.median([height / width for height, width in sizes_hw])) * width_px), width_px
+    """Returns the (height, width) of the tiles of a sheet: of that width, in the median proportions of some images.
+
+    A tile is at most `_MAX_TALL` times as high as wide.
+    """
+    tall = min(float(np.median([height / width for height, width in sizes_hw])), _MAX_TALL)
+    return max(round(tall * width_px), 1), width_px
 
 
 def fit_tile(size_hw: SizeHW, tile_hw: SizeHW) -> SizeHW:
