@@ -269,7 +269,8 @@ def test_errors_are_charted_and_files_are_linked(trained_page: Path, open_page: 
     page.evaluate("""drawErrors(byId("error-charts"), {thresholds: [], edges: [1, 2], distances: [6, 2, 1, 1],
       names: ["background", "cat", "dog"], confusion: [[98, 1, 1], [0, 0, 0], [5, 0, 5]]})""")
     cells = page.locator(".confusion tbody tr").all_inner_texts()
-    assert [row.split() for row in cells] == [["background", "98.0", "1.0", "1.0"], ["cat"], ["dog", "50.0", "50.0"]]
+    expected = [["background", "98.0", "1.0", "1.0", "0.933"], ["cat", "0.000"], ["dog", "50.0", "50.0", "0.455"]]
+    assert [row.split() for row in cells] == expected  # at the end IoU: 98 of 105, 0 of 1, 5 of 11 pixels
     assert "absent" in page.locator("#error-charts svg").last.inner_html()
 
 

@@ -275,10 +275,15 @@ function drawDistances({edges, distances}, wrong) {
     {footer: isPresent ? make("p", {class: "soft readout"}, "none: the image has no pixel of the class") : ""});
 }
 
-/** A table of shares: rows are the ground truth's classes, columns those of the masks. */
+/** A table of shares: rows are the ground truth's classes, columns those of the masks; at the right the class's IoU. */
 function drawConfusion(names, counts) {
   const percent = (count, row) => (row ? (100 * count) / row : 0),
-    sums = counts.map(row => row.reduce((a, b) => a + b, 0)),
+    add = values => values.reduce((a, b) => a + b, 0),
+    sums = counts.map(add),
+    measureIou = own => {
+      const union = sums[own] + add(counts.map(row => row[own])) - counts[own][own];
+      return union ? (counts[own][own] / union).toFixed(3) : "";
+    },
     head = name => make("th", {scope: "col", class: "num"}, name);
   const rows = counts.map((row, own) => [
     make("th", {scope: "row"}, names[own]),
@@ -286,10 +291,11 @@ function drawConfusion(names, counts) {
       const share = percent(count, sums[own]);
       return make("td", {class: own === other ? "num right-class" : "num", style: {"--share": `${Math.min(own === other ? share * 0.5 : share * 2, 70)}%`}},
         share ? (share < 0.05 ? "< 0.1" : share.toFixed(1)) : "");
-    })]);
-  return make("figure", {class: "chart wide"}, make("figcaption", {}, "Confusion: of the pixels of each class (rows), the % that the masks give to each class (columns)"),
+    }),
+    make("td", {class: "num"}, measureIou(own))]);
+  return make("figure", {class: "chart wide"}, make("figcaption", {}, "Confusion: of the pixels of each class (rows), the % that the masks give to each class (columns); IoU over the pixels of all images"),
     make("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion of classes"},
-      table({class: "confusion"}, [make("td"), ...names.map(head)], rows)));
+      table({class: "confusion"}, [make("td"), ...names.map(head), head("IoU")], rows)));
 }
 
 // ---- painting an image with its masks
