@@ -126,6 +126,9 @@ def test_usual_masks_are_those_of_out_of_fold_images(predicted: Project, monkeyp
     low, high = find_range(np.linspace(0.1, 0.2, 7))  # of few images it is wider
     assert 0 < low < 0.06 and 0.3 < high < 0.5
     assert find_range(np.linspace(0, 1, 1001)) == (0.005, 0.995)  # of many: the percentiles
+    with monkeypatch.context() as patch:
+        patch.setattr("unets.export.oof.find_range", lambda _: (0.0, 1.0))  # few and different images: any is usual
+        assert find_usual(predicted, dataset, "ensemble") is None
     prediction = open_prediction(predicted, dataset, "ensemble")
     one = replace(prediction, recipes=dict([*prediction.recipes.items()][:1]))
     monkeypatch.setattr("unets.export.oof.open_prediction", lambda *_: one)

@@ -183,7 +183,7 @@ def _find_rest(part_of: PartOf, left_out: LeftOut) -> npt.NDArray[np.bool_]:
 def _explain_refusal(gains: Values, p_value: float, alpha: float, classes: Sequence[str]) -> str:
     """Says why gains, (images, classes), do not suffice; empty where they do."""
     if p_value > alpha:
-        return "may be chance"
+        return "may be chance" if p_value > _ALPHA else "may be chance, as several are tried"
     if gains.mean() < MIN_GAIN:
         return f"less than {MIN_GAIN:.5f}"
     if (gains.mean(axis=0) < -MIN_GAIN).any():

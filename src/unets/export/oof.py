@@ -42,7 +42,7 @@ class SampleImages:
 
 
 def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | None:
-    """Measures the out-of-fold masks of an experiment or ensemble; None of fewer than two images.
+    """Measures the out-of-fold masks of an experiment or ensemble; None of so few images that any mask is usual.
 
     So it is, with a warning, where there are no maps.
     """
@@ -62,7 +62,8 @@ def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | N
 
     found = np.array(list(run_tasks(measure, chosen, what="measure usual masks", unit="image", threads=True)))
     area, uncertain = find_range(found[:, 0]), find_range(1 - found[:, 1])
-    return Usual(num_images=len(chosen), area=area, confidence=round(1 - uncertain[1], 6))
+    usual = Usual(num_images=len(chosen), area=area, confidence=round(1 - uncertain[1], 6))
+    return None if (usual.area, usual.confidence) == ((0, 1), 0) else usual
 
 
 def find_range(shares: npt.NDArray[np.float64]) -> tuple[float, float]:
