@@ -72,8 +72,8 @@ def test_other_images_or_masks_make_a_run_another_where_they_are_at_hand(
         check_snapshot(run_dir, other, hashes)
     assert str(caught.value) == (
         f"{run_dir} must hold a run of this config and data. Received: training images or masks that changed since: "
-        f"{words}. Put the files back, or train again: `unets clean --exp unet_a --fold 0`, without --fold all folds, "
-        "deletes it, so that training starts from the beginning"
+        f"{words}. Put the files back, or train again: `unets clean --exp unet_a --fold 0` "
+        "(without --fold: of all folds) deletes it, so that training starts from the beginning"
     )
     check_snapshot(run_dir, take_snapshot(ExperimentConfig(), DATASET, 0, "ab12"))
     check_snapshot(run_dir, take_snapshot(ExperimentConfig(), DATASET, 0, "ab12", HASHES), HASHES)

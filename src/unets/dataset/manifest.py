@@ -74,12 +74,6 @@ class Manifest:
         """Hashes of each training image and its mask by id: of their bytes, not of place or time."""
         return {sample.id: (sample.image_hash, sample.mask_hash) for sample in self.train}
 
-    @property
-    def masks_digest(self) -> str:
-        """What `read_masks_digest` returns."""
-        hashes = ((sample.id, sample.mask_hash, sample.objects_hash) for sample in self.train)
-        return fingerprint(masks=[(id_, SEPARATOR.join(filter(None, both)).split(SEPARATOR)) for id_, *both in hashes])
-
 
 def read_manifest(project: Project, dataset: DatasetConfig) -> Manifest:
     """Reads the tables of the import, which is made first where INPUT changed since; raises as `import_data`."""

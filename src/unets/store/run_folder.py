@@ -119,7 +119,7 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any], hashes: Hashes | Non
     details += [_describe_files(run_dir, hashes or {})] if has_others else []
     if details:
         back = "Put the files back, or train again: " if has_others else ""
-        more = ", without --fold all folds," if has_others else ""
+        more = " (without --fold: of all folds)" if has_others else ""
         raise InputError(
             f"{run_dir} must hold a run of this config and data. Received: {'; '.join(details)}. "
             f"{back}`{name_command('clean', run_dir)}`{more} deletes it, so that training starts from the beginning"

@@ -211,7 +211,7 @@ def test_images_whose_objects_have_no_area_are_not_empty(drawing: Drawing) -> No
     )
     del drawing.train["images/im2.png"]
     _, result = import_drawn(drawing)
-    assert result.account["images/im2.png"].startswith("left out: an image without an object that has an area")
+    assert result.account["images/im2.png"].startswith("left out: an image without polygons or masks")
     assert "2 objects that have no area" in list_questions(result) and "empty" not in list_questions(result)
 
 

@@ -36,7 +36,7 @@ from unets.errors import DECODER_FAULTS, InputError
 BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
-_NO_AREA = "an image without an object that has an area, though it has some"
+_NO_AREA = "an image without polygons or masks: its objects are boxes, points or lines"
 _OVERLAP = 0.05  # of the smaller class's pixels; what is less are borders
 
 
