@@ -55,7 +55,7 @@ def train(folder: Path, case: str, *, in_parallel: bool, micro_batch: int | None
     run_dir = folder / f"{case}_{2 if in_parallel else 1}"
     fold = Fold(
         run_dir=run_dir,
-        manifest=Manifest(dataset=DatasetConfig(), train=samples, test=()),
+        manifest=Manifest(dataset=DatasetConfig(size_hw=SIZE_HW), train=samples, test=()),
         experiment=ExperimentConfig(
             data=DataConfig(size_hw=SIZE_HW, batch_size=BATCH_SIZE, cache="ram"),
             model=ModelConfig(depth=1, base_filters=4, dropout=0.0),
