@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 @command("unets submission mine", "unets submission mine --name second", runs=True)
 def submission(stage: Stage, name: str | None = None) -> None:
     """Turns the ensemble's test maps into a checked submission, in the order of the sample submission."""
-    from unets.dataset.manifest import read_masks_digest
+    from unets.dataset.manifest import has_other_masks
     from unets.submission.submission import write_submission
 
     if not stage.manifest.test:
         print("there are no test images: nothing to submit")
         return
     ensemble = stage.read_ensemble()  # it is the one that is asked for
-    if ensemble.ground_truth.get("masks") not in (None, read_masks_digest(stage.project)):
+    if has_other_masks(stage.project, ensemble.ground_truth):
         logger.warning(
             "masks of training images changed since the ensemble was fitted: its nets, its threshold and its score are "
             "of the former ones; `unets train` says which changed"

@@ -204,6 +204,12 @@ def read_masks_digest(project: Project) -> str | None:
     return fingerprint(masks=masks)
 
 
+def has_other_masks(project: Project, record: Mapping[str, Any]) -> bool:
+    """Tells whether a record is of other masks than the present, by its `masks`, which `read_masks_digest` returned."""
+    before, now = record.get("masks"), read_masks_digest(project)
+    return None not in (before, now) and before != now
+
+
 def _find_path(project: Project, name: str) -> Path:
     """Returns where a file of samples.csv lies."""
     return project.models_dir / name.removeprefix(_MODELS) if name.startswith(_MODELS) else project.input_dir / name

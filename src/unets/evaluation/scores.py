@@ -4,17 +4,16 @@ They count where they are of the present folds: on others an image's net may hav
 would be too good.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unets.config import is_ensemble
-from unets.dataset.manifest import read_masks_digest
+from unets.dataset.manifest import has_other_masks
 from unets.ensemble.ensemble import Ensemble, list_fitted, read_ensemble
 from unets.errors import InputError, naming
 from unets.evaluation.runs import Cost, find_cost, list_folders
@@ -170,12 +169,7 @@ def find_changed(project: Project, experiment: str) -> list[str]:
     record = read_json(path, weights=dict[int, str])
     weights = {project.run_dir(experiment, fold) / WEIGHTS: digest for fold, digest in record["weights"].items()}
     has_others = any(path.exists() and hash_file(path) != digest for path, digest in weights.items())
-    return ["weights"] * has_others + ["masks"] * _has_other_masks(project, record)
-
-
-def _has_other_masks(project: Project, scored: Mapping[str, Any]) -> bool:
-    before, now = scored.get("masks"), read_masks_digest(project)
-    return None not in (before, now) and before != now
+    return ["weights"] * has_others + ["masks"] * has_other_masks(project, record)
 
 
 def _find_changed_members(project: Project, ensemble: Ensemble) -> list[str]:
@@ -187,7 +181,7 @@ def _find_changed_members(project: Project, ensemble: Ensemble) -> list[str]:
         if has_others or "weights" in find_changed(project, member.experiment):
             changed.append(member.experiment)
     found = [f"weights or maps of {', '.join(changed)}"] if changed else []
-    return found + ["masks"] * _has_other_masks(project, ensemble.ground_truth)
+    return found + ["masks"] * has_other_masks(project, ensemble.ground_truth)
 
 
 def tabulate_scores(
