@@ -173,6 +173,23 @@ def test_ground_truth_of_overlapping_classes_is_a_folder_a_class(tmp_path: Path)
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
 
 
+@pytest.mark.parametrize(
+    ("source", "is_said"), [(PolygonSource(format="coco"), True), (MasksSource(values=(7, 9)), False)]
+)
+def test_the_numbers_of_classes_are_said_where_masks_hold_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, source: Source, is_said: bool
+) -> None:
+    """A folder numbered in another order would be scored without a word."""
+    form = SubmissionConfig(class_column="class", cell="{id}", row="class", sample=None)
+    dataset = DatasetConfig(source=source, classes=("cat", "dog"), submission=form)
+    save(tmp_path / "truth" / "x.png", [[1, 2, 0]] if is_said else [[7, 9, 0]])
+    rows = [["img", "class", "rle_mask"], ["x", "cat", "1 1"], ["x", "dog", "2 1"]]
+    path = write_rows(tmp_path / "s.csv", rows)
+    with caplog.at_level("INFO"):
+        assert score_submission(path, tmp_path / "truth", dataset, ()).values.tolist() == [1.0]
+    assert ("masks hold numbers of classes, 1 cat, 2 dog" in caplog.text) == is_said
+
+
 def test_ground_truth_that_holds_other_values_than_classes_is_refused(tmp_path: Path) -> None:
     dataset = DatasetConfig(source=TableSource(), submission=SubmissionConfig(cell="{id}"))
     save(tmp_path / "truth" / "x.png", [[255, 255, 0]])

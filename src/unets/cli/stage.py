@@ -169,15 +169,21 @@ class Stage:
                 check_snapshot(self.project.run_dir(name, fold), snapshot, hashes)
 
     def read_ensemble(self) -> "Ensemble":
-        """Reads the fitted ensemble.
+        """Reads the fitted ensemble, and says where masks changed since it was fitted.
 
         Raises InputError where there is none, or it was made of other experiments, folds or settings than those asked
         for.
         """
+        from unets.dataset.manifest import has_other_masks
         from unets.ensemble.ensemble import check_ensemble, read_ensemble
 
         ensemble = read_ensemble(self.project, self.ensemble_name)
         check_ensemble(ensemble, self.dataset, self.ensemble, self.common_folds)
+        if has_other_masks(self.project, ensemble.ground_truth):
+            logger.warning(
+                "masks of training images changed since the ensemble was fitted: its nets, its threshold and its score "
+                "are of the former ones"
+            )
         return ensemble
 
     def lock_models(self) -> AbstractContextManager[None]:

@@ -13,18 +13,12 @@ logger = logging.getLogger(__name__)
 @command("unets submission mine", "unets submission mine --name second", runs=True)
 def submission(stage: Stage, name: str | None = None) -> None:
     """Turns the ensemble's test maps into a checked submission, in the order of the sample submission."""
-    from unets.dataset.manifest import has_other_masks
     from unets.submission.submission import write_submission
 
     if not stage.manifest.test:
         print("there are no test images: nothing to submit")
         return
-    ensemble = stage.read_ensemble()  # it is the one that is asked for
-    if has_other_masks(stage.project, ensemble.ground_truth):
-        logger.warning(
-            "masks of training images changed since the ensemble was fitted: its nets, its threshold and its score are "
-            "of the former ones; `unets train` says which changed"
-        )
+    stage.read_ensemble()  # it is the one that is asked for
     path = write_submission(stage.project, stage.manifest, name, ensemble_name=stage.ensemble_name)
     stage.finish(f"{path}: valid, ready to upload", "show")
 

@@ -1,5 +1,6 @@
 """The score of a whole submission against known masks."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import Values, find_metric
 from unets.metrics.pixels import Counts, Numbers, count_pixels_of, describe_pixels, number_class, pair_masks, sum_counts
 from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
 
 _Known = tuple[ClassMask, Numbers | None]  # a mask, as `pick_class` takes it, and `read_objects`
 _Read = Callable[[], _Known]  # the ground truth of an image
@@ -84,6 +87,9 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
         )
     if path.is_dir():
         folders = dataset.classes if dataset.overlapping else ("",)
+        if _find_coding(dataset) is None and len(dataset.classes) > len(folders):
+            numbers = ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes, 1))
+            logger.info("%s: masks hold numbers of classes, %s", path, numbers)
         found = dict[str, dict[str, tuple[str, ...]]]()  # the file of each id, in each folder that has one
         for file in list_input(path).rasters:
             folder, stem = file.rpartition("/")[0], stem_of(file)
@@ -132,10 +138,15 @@ def _score_image(
     return np.array(fractions, dtype=np.float64), count_pixels_of(target, mask, num_classes)
 
 
+def _find_coding(dataset: DatasetConfig) -> Coding | None:
+    """Returns how masks of the data set's own kind are read; None: they hold 0 and numbers of classes from 1."""
+    source = dataset.source
+    return source if isinstance(source, Coding) and (source.values or source.threshold == 1) else None
+
+
 def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Known:
     """Reads mask files: one of all classes, or some of each."""
-    source = dataset.source
-    coding = source if isinstance(source, Coding) and (source.values or source.threshold == 1) else None
+    coding = _find_coding(dataset)
     if coding is not None or len(names) > 1:
         draw = DrawFiles(folder, names, coding or Coding(values=(255,)))
         layers, numbers = draw(), draw(numbered=True) if dataset.counts_objects else ()
