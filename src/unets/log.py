@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Collection, Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -126,6 +126,11 @@ def format_duration(seconds: float) -> str:
 def format_count(number: int, noun: str) -> str:
     """Writes a number of things: 1 image, 5,088 images."""
     return f"{number:,} {noun}{'s'[: number != 1]}"
+
+
+def format_folds(folds: Collection[int]) -> str:
+    """Writes which folds: fold 0, folds 0,1,2."""
+    return f"fold{'s'[: len(folds) != 1]} {','.join(map(str, folds))}"
 
 
 def format_number(value: float) -> str:

@@ -96,7 +96,7 @@ def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Pr
     assert found.verdict == f"b is better than a: b minus a is {expected.format_gain()}"
     assert any("two runs with one seed each" in note for note in found.notes)
     lines = render_comparison(found).split("\n")
-    assert lines[0] == "tiny, 5 out-of-fold images of 5 groups, folds 0"
+    assert lines[0] == "tiny, 5 out-of-fold images of 5 groups, fold 0"
     assert lines[4].split() == ["A", "a", "0.700000", "1.00", "100", "1"] and lines[6] == "device: a CPU"
     assert ["p3", "0.700000", "0.740000", "+0.040000"] in [line.split() for line in lines]
     assert json.loads(found.to_json())["difference"]["mean"] == pytest.approx(0.016)
@@ -161,7 +161,7 @@ def test_only_images_of_both_count_and_only_their_folds_cost(project: Project) -
     assert compare(project, "dice", "a", "b").b.cost == find_cost(project, ["a", "b"], [0])
     write_experiment(project, "b", {"q1": 0.5, "q2": 0.6})
     write_experiment(project, "a", A)
-    with pytest.raises(InputError, match="a with folds 0, b with folds 1"):
+    with pytest.raises(InputError, match="a with fold 0, b with fold 1"):
         compare(project, "dice", "a", "b")
 
 

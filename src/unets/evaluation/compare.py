@@ -14,7 +14,7 @@ from unets.config import Config, list_seeds
 from unets.errors import InputError
 from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores, note_part
-from unets.log import format_count
+from unets.log import format_count, format_folds
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.metrics.masks import find_metric
 from unets.store.paths import Project
@@ -88,7 +88,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
         )
     both = a.table.join(b.table["score"].rename("b"), how="inner").rename(columns={"score": "a"}).sort_index()
     if both.empty:
-        received = ", ".join(f"{side.name} with folds {','.join(map(str, side.folds))}" for side in (a, b))
+        received = ", ".join(f"{side.name} with {format_folds(side.folds)}" for side in (a, b))
         raise InputError(f"`A` and `B` must have out-of-fold images in common. Received: {received}")
     # Both are written with six digits: what the subtraction adds beyond them is no difference.
     differences = both["difference"] = (both["b"] - both["a"]).round(6)
@@ -135,7 +135,7 @@ def render_comparison(comparison: Comparison) -> str:
     shares = {"better": comparison.share_better, "equal": comparison.share_equal, "worse": comparison.share_worse}
     parts = [
         f"{comparison.competition}, {format_count(comparison.num_images, 'out-of-fold image')} of "
-        f"{format_count(comparison.num_groups, 'group')}, folds {','.join(map(str, comparison.folds))}",
+        f"{format_count(comparison.num_groups, 'group')}, {format_folds(comparison.folds)}",
         str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
         comparison.verdict,
     ]

@@ -3,7 +3,7 @@
 from unets.config import STEPS
 from unets.ensemble.ensemble import Ensemble
 from unets.evaluation.runs import find_cost
-from unets.log import format_count
+from unets.log import format_count, format_folds
 from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table, render_notes
@@ -13,10 +13,10 @@ _WORDS = {"weights": "weights, by forward selection", "threshold": "threshold", 
 
 def render_contributions(project: Project, ensemble: Ensemble) -> str:
     """Renders an ensemble's members, with the hours of their training, and all that was tried on their mean."""
-    folds = ",".join(map(str, ensemble.folds))
     parts = [
         f"{ensemble.name} of {ensemble.competition}, {format_count(ensemble.num_images, 'out-of-fold image')} of "
-        f"{format_count(ensemble.num_groups, 'group')}, folds {folds}: {ensemble.metric} {ensemble.score}",
+        f"{format_count(ensemble.num_groups, 'group')}, {format_folds(ensemble.folds)}: "
+        f"{ensemble.metric} {ensemble.score}",
         str(tabulate_members(project, ensemble)),
         str(tabulate_candidates(ensemble)),
         render_notes(list_notes(ensemble)),

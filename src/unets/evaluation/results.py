@@ -19,6 +19,7 @@ from unets.errors import InputError
 from unets.evaluation.contributions import describe_gain, tabulate_candidates, tabulate_members
 from unets.evaluation.runs import find_cost
 from unets.evaluation.scores import Scores, load_scores
+from unets.log import format_folds
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
@@ -132,6 +133,7 @@ def render_results(results_dir: Path) -> str:
     )
     loader = PackageLoader("unets.evaluation", "")
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 it is Markdown
+    environment.filters["folds"] = format_folds
     environment.filters["bounds"] = _bounds
     environment.filters["commit"] = lambda one: format_commit(one["git_commit"], one["git_is_dirty"])
     competitions = sorted({record["competition"] for record in (*records, *scored)})

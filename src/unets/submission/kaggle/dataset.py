@@ -24,7 +24,7 @@ import unets
 from unets.config import DatasetConfig, load_experiment
 from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
-from unets.log import format_count
+from unets.log import format_count, format_folds
 from unets.prediction.sources import fingerprint_nets, hash_weights
 from unets.store.paths import Project
 from unets.store.run_folder import METRICS, SNAPSHOT, WEIGHTS, find_weights, take_snapshot
@@ -186,12 +186,11 @@ def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) or not 6 <= len(slug) <= most:
         raise InputError(f"`--slug` must be 6 to {most} of a-z, 0-9 and single dashes. Received: {slug!r}")
     members = ", ".join(f"{member.experiment} ({member.weight:.3f})" for member in ensemble.used_members)
-    folds = ", ".join(map(str, ensemble.folds))
     return {
         "title": slug.replace("-", " "),
         "id": f"{owner}/{slug}",
         "subtitle": f"U-Nets of {ensemble.competition}, with the code that they predict with"[:_MAX_SUBTITLE],
-        "description": f"{ensemble.metric} out-of-fold {ensemble.score}; folds {folds} of {members}.",
+        "description": f"{ensemble.metric} out-of-fold {ensemble.score}; {format_folds(ensemble.folds)} of {members}.",
         # The weights are made of the competition's data, whose rules say what may be done with them.
         "licenses": [{"name": "other"}],
     }
