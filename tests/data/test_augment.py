@@ -3,6 +3,7 @@
 from itertools import product
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unets.config import AugmentConfig
-from unets.data.augment import augment, crop_pair, draw_colors, draw_warp, recolor
+from unets.data.augment import augment, crop_pair, distort_pair, draw_colors, draw_warp, recolor
+from unets.data.degrade import degrade
 from unets.metrics.masks import dice
 
 Image = npt.NDArray[np.uint8]
@@ -176,3 +178,59 @@ def test_crops_show_an_object_where_that_is_asked(config: AugmentConfig | None, 
         assert crop.shape == (32, 32, 3) and crop[..., :2].any()
     empty = np.zeros_like(target)
     assert not augment(image, empty, AugmentConfig(), np.random.default_rng(0), (32, 32), 1.0)[1].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+@pytest.mark.parametrize("field", ["blur", "noise", "jpeg", "dropout"])
+def test_what_spoils_an_image_leaves_its_mask(field: str, channels: int) -> None:
+    rng = np.random.default_rng(1)
+    image, target = (rng.integers(0, 256, (40, 64, count), dtype=np.uint8) for count in (channels, 2))
+    image.flags.writeable = False
+    config = AugmentConfig(**NOTHING | {field: 1.0})
+    changed, mask = augment(image, target, config, np.random.default_rng(3))
+    assert (changed.shape, changed.dtype) == (image.shape, np.uint8)
+    assert mask.tobytes() == target.tobytes()
+    assert (changed != image).mean() > (0.003 if field == "dropout" else 0.5)
+    assert abs(float(changed.mean()) - float(image.mean())) < 3
+
+
+def test_dropout_hides_one_to_four_boxes_and_the_rest_stays() -> None:
+    image = np.zeros((64, 96, 3), dtype=np.uint8)
+    image[:, ::2] = 200  # the mean, 100, stands nowhere
+    counts = set()
+    for seed in range(60):
+        changed = degrade(image, AugmentConfig(**NOTHING | {"dropout": 1.0}), np.random.default_rng(seed))
+        hidden = (changed == 100).all(axis=-1)
+        assert (changed == image)[~hidden].all()
+        assert 4 * 6 <= hidden.sum() <= 4 * 16 * 24  # a sixteenth to a quarter of each side
+        counts.add(int(cv2.connectedComponents(hidden.astype(np.uint8))[0]) - 1)
+    assert counts == {1, 2, 3, 4}
+
+
+def test_elastic_changes_distort_image_and_mask_alike() -> None:
+    image, target = draw_blob((96, 128))
+    for seed in range(5):
+        distorted, mask = augment(
+            image, target, AugmentConfig(**NOTHING | {"elastic_px": 6.0}), np.random.default_rng(seed)
+        )
+        bright = (distorted[..., 0] > 125).astype(np.uint8)
+        assert dice(bright, (mask[..., 0] >= 128).astype(np.uint8)) > 0.99
+        assert 0.7 < dice(bright, (target[..., 0] >= 128).astype(np.uint8)) < 0.995
+
+
+def test_elastic_changes_move_a_pixel_by_the_largest_shift_at_most() -> None:
+    rows, columns = np.mgrid[:90, :200].astype(np.uint8)
+    image = np.stack([rows, columns, rows], axis=-1)
+    for seed in range(10):
+        moved, _ = distort_pair(image, image[..., :1], 5.0, np.random.default_rng(seed))
+        apart = np.abs(moved[5:-5, 5:-5].astype(int) - image[5:-5, 5:-5])
+        assert 1 < apart.max() <= 5
+
+
+def test_a_change_that_is_switched_on_leaves_the_others_as_they_were() -> None:
+    image, target = draw_blob((64, 96))
+    base = augment(image, target, AugmentConfig(), np.random.default_rng(7))
+    config = AugmentConfig(dropout=1.0)
+    changed = augment(image, target, config, np.random.default_rng(7))
+    assert changed[1].tobytes() == base[1].tobytes()
+    assert 0.5 < (changed[0] == base[0]).mean() < 1

@@ -53,6 +53,18 @@ class AugmentConfig(Config):
     grey: Share = 0.05  # probability of losing all color
     warp_probability: Share = 0.8
     color_probability: Share = 0.8
+    elastic_px: Annotated[float, Field(ge=0, le=64)] = 0.0  # elastic distortion: largest shift, in pixels of the net
+    blur: Share = 0.0  # probability of a Gaussian blur of 0.5 to 2 pixels
+    noise: Share = 0.0  # probability of Gaussian noise of 1 to 10 gray levels
+    jpeg: Share = 0.0  # probability of JPEG's artifacts, of quality 30 to 95
+    dropout: Share = 0.0  # probability of coarse dropout: one to four boxes take the image's mean color
+    cutmix: Share = 0.0  # probability that a box of the image shows another image, with its mask
+    copy_paste: Share = 0.0  # probability that objects of another image are pasted in, with their masks
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an image may show parts of another one."""
+        return self.cutmix > 0 or self.copy_paste > 0
 
 
 class DataConfig(Config):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import AugmentConfig
+from unets.data.degrade import degrade
 from unets.data.geometry import SizeHW, in_fours
 from unets.data.image import ImageU8
 
@@ -17,6 +18,8 @@ Matrix = npt.NDArray[np.float64]
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 _EXACT = 1e-6  # px; nearer than this to pixel centers, no interpolation takes place
+
+_GRID_PX = 64  # between the control points of elastic changes
 
 _FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # cv2's for (left-right, top-bottom)
 _TURN_CODES = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
@@ -66,7 +69,10 @@ def augment(
         target_hwc = _flip(target_hwc, flip_h, flip_v, turns)
     if colors:
         image_hwc = recolor(image_hwc, color_matrix, gamma)
-    return image_hwc, target_hwc
+    distorting, degrading = rng.spawn(2)
+    if config.elastic_px:
+        image_hwc, target_hwc = distort_pair(image_hwc, target_hwc, config.elastic_px, distorting)
+    return degrade(image_hwc, config, degrading), target_hwc
 
 
 def drop_colors(config: AugmentConfig) -> AugmentConfig:
@@ -168,6 +174,29 @@ def warp_pair(
     warped = warp(joined, matrix, size_hw)
     image, target_hw = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)
     return np.asarray(image, dtype=np.uint8), np.asarray(target_hw, dtype=np.uint8)[..., None]
+
+
+def distort_pair(
+    image_hwc: ImageU8, target_hwc: ImageU8, most_px: float, rng: np.random.Generator
+) -> tuple[ImageU8, ImageU8]:
+    """Distorts an image and its soft target alike, by at most `most_px` in each direction.
+
+    Shifts are drawn at control points, some `_GRID_PX` apart, with cubic interpolation between them, as for the first
+    U-Net (Ronneberger et al. 2015, arXiv 1505.04597).
+    """
+    height, width = image_hwc.shape[:2]
+    points = max(round(height / _GRID_PX), 1) + 1, max(round(width / _GRID_PX), 1) + 1
+    shifts = rng.uniform(-most_px, most_px, (*points, 2)).astype(np.float32)
+    shifts = cv2.resize(shifts, (width, height), interpolation=cv2.INTER_CUBIC).clip(-most_px, most_px)
+    xs = np.arange(width, dtype=np.float32) + shifts[..., 0]
+    ys = np.arange(height, dtype=np.float32)[:, None] + shifts[..., 1]
+
+    def move(part: ImageU8) -> ImageU8:
+        moved = cv2.remap(part, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(moved, dtype=np.uint8)
+
+    image, target = (in_fours(move, array).reshape(array.shape) for array in (image_hwc, target_hwc))
+    return image, target
 
 
 def draw_colors(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matrix, float]:

@@ -16,6 +16,7 @@ from unets.config import AugmentConfig
 from unets.data.augment import augment, crop_pair
 from unets.data.cache import PairReader
 from unets.data.geometry import SizeHW
+from unets.data.mixing import copy_paste, cut_mix
 from unets.errors import InputError
 
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -41,6 +42,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         crop_hw: (height, width) of a random crop of each image; None: whole images.
         crop_objects: share of the crops that show an object, where the image has one; the others may.
         num_classes: layers of a target that hold objects, the first; None: all. Those of ignored pixels follow.
+        overlapping: whether a pixel may be of several classes, for copy-paste.
         draw_weights: float64, one for each of `indices`: images are drawn with replacement in this proportion, and
             changed in another way each time. None: every image once.
         shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
@@ -64,6 +66,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         crop_hw: SizeHW | None = None,
         crop_objects: float = 0.0,
         num_classes: int | None = None,
+        overlapping: bool = False,
         draw_weights: npt.NDArray[np.float64] | None = None,
         shuffle: bool = False,
         seed: int = 0,
@@ -74,7 +77,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         workers = max(2, workers)
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max(4, 2 * workers))
         self.reader, self.targets, self.augment_config, self.crop_hw = reader, targets, augment_config, crop_hw
-        self.crop_objects, self.num_classes = crop_objects, num_classes
+        self.crop_objects, self.num_classes, self.overlapping = crop_objects, num_classes, overlapping
         self.micro_batch, self.steps_per_update = micro_batch, steps_per_update
         self.shuffle, self.seed, self.updates_per_epoch = shuffle, seed, updates_per_epoch
         self.indices, self.draw_weights = np.array(indices), draw_weights
@@ -168,9 +171,24 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return slice(start, start + self.micro_batch)
 
     def _read(self, index: int, repeat: int) -> Batch:
-        image, target = self.reader[index]
         # An image's first place in an epoch has the generator of [seed, epoch, index]: NumPy fills up with zeros.
-        rng = np.random.default_rng([self.seed, self.epoch, index, repeat])
+        pair = self._change(index, np.random.default_rng([self.seed, self.epoch, index, repeat]))
+        config = self.augment_config
+        if config is None or not config.mixes:
+            return pair
+        rng = np.random.default_rng([self.seed, self.epoch, index, repeat, 1])
+        cuts, pastes = rng.random(2) < (config.cutmix, config.copy_paste)
+        # Of all images, not of the batch: what an image becomes does not depend on how batches are split.
+        if cuts:
+            pair = cut_mix(pair, self._change(int(rng.choice(self.indices)), rng), rng)
+        if pastes:
+            other = self._change(int(rng.choice(self.indices)), rng)
+            count = self.num_classes or pair[1].shape[-1]
+            pair = copy_paste(pair, other, rng, num_classes=count, is_overlapping=self.overlapping)
+        return pair
+
+    def _change(self, index: int, rng: np.random.Generator) -> Batch:
+        image, target = self.reader[index]
         if self.augment_config is not None:
             return augment(image, target, self.augment_config, rng, self.crop_hw, self.crop_objects, self.num_classes)
         if self.crop_hw is not None:

@@ -186,6 +186,7 @@ class Fold:
             crop_hw=data.crop_hw,
             crop_objects=data.crop_objects,
             num_classes=len(self.manifest.dataset.classes),
+            overlapping=self.manifest.dataset.overlapping,
             shuffle=True,
             seed=config.seed,
             workers=workers,
