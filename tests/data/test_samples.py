@@ -47,7 +47,7 @@ def test_a_mask_of_class_indices(tmp_path: Path) -> None:
     assert mask_hw.tolist() == [[1, 2, IGNORE, 0], [2, 2, 1, 1]]
     assert count_object_pixels(mask_hw) == 6
     assert find_classes_in(mask_hw, 3).tolist() == [True, True, False]
-    check_mask(mask_hw, TWO, "a")
+    check_mask(mask_hw, TWO, ["a"])
     # blocks of 2 x 2: 1 of 4 sky, 3 of 4 road; 2 of 4 sky, 1 of 4 ignored
     assert read_soft_target(sample, TWO, (1, 2)).tolist() == [[[64, 191, 0], [128, 0, 64]]]
 
@@ -67,6 +67,16 @@ def test_values_of_no_class_are_refused(tmp_path: Path, value: int) -> None:
     sample = make_sample(tmp_path, [[0, value]])
     with pytest.raises(InputError, match=rf"mask0.png must hold 0 to 2 for .* Received: also \[{value}\]"):
         read_soft_target(sample, TWO, (1, 2))
+
+
+def test_the_file_that_holds_the_wrong_value_is_named(tmp_path: Path) -> None:
+    sample = make_sample(tmp_path, [[0, 1]], [[0, 7]])
+    dataset = TWO.model_copy(update={"overlapping": True})
+    with pytest.raises(InputError, match=r"mask1\.png must hold 0 to 1 .* Received: also \[7\]"):
+        check_mask(read_mask(sample), dataset, sample.masks)
+    sample = make_sample(tmp_path, [[0, 255]], [[0, 7]])
+    with pytest.raises(InputError, match=r"mask1\.png"):
+        check_mask(read_mask(sample), dataset, sample.masks)
 
 
 def test_ignored_pixels_must_be_declared(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_many_equal_images_are_not_all_named(make_competition: MakeCompetition) 
             project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / f"test000_{number:02d}.jpg"
         )
     (note,) = check(project).notes
-    assert note.startswith("1 sets of byte-identical images, 1 of them across groups, which leak")
+    assert note.startswith("1 set of byte-identical images, 1 of them across groups, which leak")
     named = " = ".join(["train/car000_01", "test/test000_02", "test/test000_03", "test/test000_04"])
     assert note.endswith(f": {named} = 3 more")
 
@@ -137,9 +137,23 @@ def test_empty_and_odd_masks_are_noted(make_competition: MakeCompetition) -> Non
         Image.new("L", (96, 64), value).save(project.input_dir / "train_masks" / f"{name}_mask.png")
     report = check(project)
     assert report.is_clean
-    assert report.notes[0] == "1 empty masks: car000_01"
-    assert report.notes[1].startswith("1 masks far outside the usual share")
+    assert report.notes[0] == "1 empty mask: car000_01"
+    assert report.notes[1].startswith("1 mask far outside the usual share")
     assert report.notes[1].endswith(": car000_02 (1.0000)")
+
+
+def test_masks_of_one_size_are_not_odd_for_a_few_pixels_more(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=10, mask_format="png")
+    masks = sorted((project.input_dir / "train_masks").iterdir())
+    for number, path in enumerate(masks):
+        mask = np.zeros((64, 96), dtype=np.uint8)
+        mask[:32] = 1
+        mask[32, : {0: 3, 1: 90}.get(number, 0)] = 1  # a tenth of a percent more, and 3 percent
+        Image.fromarray(mask).save(path)
+    assert not [note for note in check(project).notes if "usual share" in note]
+    Image.fromarray(np.pad(np.ones((40, 96), dtype=np.uint8), ((0, 24), (0, 0)))).save(masks[2])  # a quarter more
+    (note,) = (note for note in check(project).notes if "usual share" in note)
+    assert note.startswith("1 mask far outside")
 
 
 def test_classes_that_no_mask_holds_are_noted(make_competition: MakeCompetition) -> None:

@@ -34,6 +34,8 @@ def test_a_dump_holds_every_image_with_its_mask(
         assert project.input_dir / row["image"] == sample.image_path
         np.testing.assert_array_equal(np.asarray(Image.open(out / row["mask"])), read_mask(sample))
     assert all(row["mask"] == "" for row in rows if row["split"] == "test")
+    (out / "masks" / "000099.png").write_bytes(b"of an image that is gone")
     write_dump(project, manifest, out)  # over the earlier one
+    assert sorted(f"masks/{path.name}" for path in (out / "masks").iterdir()) == [row["mask"] for row in rows[:6]]
     with pytest.raises(InputError, match="`--dump` must be a folder that is missing or empty"):
         write_dump(project, manifest, project.input_dir)

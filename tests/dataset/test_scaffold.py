@@ -1,11 +1,13 @@
 """`unets new`: what is written loads, reads what was found, and says what it asks; nothing is written otherwise."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, fill, find_faults, merge
 from tests.dataset.importers.test_polygons import draw_all, write_coco, write_yolo
@@ -73,6 +75,19 @@ def test_images_that_labels_name_and_that_are_gone_are_named_at_each_import(
     assert len(read_manifest(project, dataset).train) == count - 1
     (said,) = (record.message for record in caplog.records if "not there" in record.message)
     assert said.startswith(f"{drawing.root}: 1 ") and "im4.png" in said
+
+
+def test_masks_that_are_stretched_by_a_few_pixels_are_named_at_each_import(
+    project: Project, drawing: Drawing, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png")
+    write_scaffold(project)
+    path = sorted((drawing.root / "masks").iterdir())[2]
+    mask = Image.open(path)
+    mask.resize((mask.width - 1, mask.height), Image.Resampling.NEAREST).save(path)
+    read_manifest(project, load_dataset(project.configs_dir))
+    (said,) = (record.message for record in caplog.records if "by a few pixels" in record.message)
+    assert path.name in said
 
 
 @pytest.mark.parametrize("has_empty", [False, True])
@@ -199,6 +214,20 @@ def test_a_list_of_classes_that_is_given(project: Project, drawing: Drawing, tmp
     (tmp_path / "bad.txt").write_text("")
     with pytest.raises(InputError, match=r"bad\.txt"):
         write_scaffold(project, classes_path=tmp_path / "bad.txt", force=True)
+
+
+def test_names_of_classes_with_a_backslash_beside_other_escapes_are_written_as_they_are(
+    project: Project, drawing: Drawing
+) -> None:
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    path = drawing.root / "coco.json"
+    content = json.loads(path.read_text())
+    for category, name in zip(content["categories"], ("a\\d\u200b", "a\\d", "it's \\w"), strict=False):
+        category["name"] = name
+    path.write_text(json.dumps(content))
+    write_scaffold(project)
+    names = {category["name"] for category in content["categories"]}
+    assert "a\\d\u200b" in names and set(load_dataset(project.configs_dir).classes) == names
 
 
 def test_classes_may_be_renamed(project: Project, drawing: Drawing) -> None:

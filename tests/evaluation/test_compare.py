@@ -94,7 +94,7 @@ def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Pr
     assert [change.difference for change in found.changes] == [0.04, 0.02, 0.01, 0.01]
     assert (found.changes[0].a, found.changes[0].b) == (0.70, 0.74)
     assert found.verdict == f"b is better than a: b minus a is {expected.format_gain()}"
-    assert any("two runs with one seed each" in note for note in found.notes)
+    assert any("of one seed each, not of two configs" in note for note in found.notes)
     lines = render_comparison(found).split("\n")
     assert lines[0] == "tiny, 5 out-of-fold images of 5 groups, fold 0"
     assert lines[4].split() == ["A", "a", "0.700000", "1.00", "100", "1"] and lines[6] == "device: a CPU"
@@ -174,6 +174,9 @@ def test_an_ensemble_costs_what_its_members_cost(project: Project) -> None:
     found = compare(project, "dice", "b", "ensemble")
     assert found.b.cost == Cost(training_hours=2.0, images=200, runs=2, devices=("a CPU",))
     assert found.difference.mean == pytest.approx(0.04 / 5)
+    assert not any("seed" in note for note in found.notes)  # of an ensemble there is one alone
+    with pytest.raises(InputError, match="`--seeds` must be 1 for an ensemble"):
+        compare(project, "dice", "ensemble", "b", num_seeds=2)
     (project.run_dir("a", 0) / "metrics.json").unlink()
     without = compare(project, "dice", "b", "ensemble")
     assert without.b.cost is None

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trained_competition import build_ensemble, write_metrics
+from tests.trained_competition import build_ensemble, write_metrics, write_run
+from unets.config import ExperimentConfig, TrainingConfig
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.selection import CandidateResult
 from unets.evaluation.contributions import list_notes, render_contributions, tabulate_candidates, tabulate_members
@@ -79,6 +80,15 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     assert [note.startswith("what is fitted") for note in list_notes(dropped)] == [False, True]
     (project.run_dir("a", 0) / "metrics.json").unlink()
     assert tabulate_members(project, ensemble).rows[-1][4] == "?"
+
+
+def test_a_run_that_two_members_started_from_counts_once(project: Project, ensemble: Ensemble) -> None:
+    for name in ("a", "b", "base"):
+        training = TrainingConfig(start_from=None if name == "base" else "base")
+        for fold in (0, 1):
+            write_run(project, name, fold, ExperimentConfig(training=training), seconds=3600.0, images=1, devices=["a"])
+    hours = [row[4] for row in tabulate_members(project, ensemble).rows]
+    assert hours == ["4.00", "4.00", "6.00"]
 
 
 def test_one_member_and_one_group(project: Project, ensemble: Ensemble) -> None:

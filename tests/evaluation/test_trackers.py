@@ -81,6 +81,14 @@ def test_mlflow_has_one_run_with_every_epoch_and_the_config(run_dir: Path, monke
 
 
 @pytest.mark.slow
+def test_epochs_are_not_logged_again_where_the_history_was_lost_for_a_while(run_dir: Path) -> None:
+    (tracker,) = build_trackers("tensorboard")
+    follow(run_dir, tracker, range(1, 3))
+    (run_dir / "history.csv").unlink()
+    tracker(run_dir)
+    assert json.loads((run_dir / "tensorboard.json").read_text())["epochs"] == 2
+
+
 def test_a_tracker_that_cannot_be_reached_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason="needs `pip install mlflow-skinny`")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -59,7 +59,8 @@ def check(stage: Stage) -> None:
     report = check_data(stage.project, stage.dataset)
     print(to_plain(report.render()))
     if not report.is_clean:
-        raise InputError(f"{stage.project.input_dir} must be free of faults. Received: {len(report.faults)}")
+        count = format_count(len(report.faults), "fault")
+        raise InputError(f"{stage.project.input_dir} must be free of faults. Received: {count}")
     stage.finish("", "split")
 
 

@@ -70,7 +70,7 @@ class AugmentConfig(Config):
 class DataConfig(Config):
     """What the net is fed."""
 
-    size_hw: SizeHW = (640, 959)  # images are shrunk to this
+    size_hw: SizeHW = (640, 959)  # images are resized to this
     crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole images
     crop_objects: Share = 0.0  # of the crops of images that hold objects, those that are sure to show one
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # images an update of the weights

@@ -104,7 +104,7 @@ def open_reader(
         samples=[(sample.id, sample.image_hash, sample.mask_hash) for sample in samples],
         kind=[dataset.channels, dataset.value_range, dataset.orientation],
         target=[dataset.classes, dataset.overlapping, dataset.has_ignored],
-        code=[hash_code("data"), cv2.__version__, PIL.__version__],
+        code=[hash_code("data/*.py"), cv2.__version__, PIL.__version__],
     )
     prefix = f"{size_hw[0]}x{size_hw[1]}_{what}_"
     folder, part = cache_dir / f"{prefix}{key}", cache_dir / f".part-{prefix}{key}"

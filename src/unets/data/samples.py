@@ -1,5 +1,6 @@
 """A sample: one image and, in training, the files of its mask."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,21 +109,23 @@ def find_classes_in(mask: npt.NDArray[np.uint8], num_classes: int) -> npt.NDArra
     return np.bincount(mask.ravel(), minlength=num_classes + 1)[1 : num_classes + 1] > 0
 
 
-def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str) -> None:
-    """Refuses a mask, as `read_mask` gives it, of the file `source`.
+def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, sources: Sequence[str]) -> None:
+    """Refuses a mask, as `read_mask` gives it, of the files `sources`, one or a file of each class.
 
     Raises InputError where a value is of no class, or pixels are ignored where `has_ignored` is False.
     """
     highest = 1 if mask.ndim == 3 else len(dataset.classes)
     if cv2.minMaxLoc(mask.reshape(mask.shape[0], -1))[1] <= highest:
         return
-    if wrong := sorted(set(np.unique(mask).tolist()) - {*range(highest + 1), IGNORE}):
-        raise InputError(f"{source} must hold 0 to {highest} for {dataset.classes}. Received: also {wrong[:8]}")
-    if not dataset.has_ignored:
-        raise InputError(
-            f"{source} must hold no ignored pixels ({IGNORE}) where `has_ignored` of dataset.py is False. "
-            f"Received: {np.count_nonzero(mask == IGNORE)} of them"
-        )
+    layers = [mask] if mask.ndim == 2 else np.moveaxis(mask, -1, 0)
+    for source, layer in zip(sources, layers, strict=True):
+        if wrong := sorted(set(np.unique(layer).tolist()) - {*range(highest + 1), IGNORE}):
+            raise InputError(f"{source} must hold 0 to {highest} for {dataset.classes}. Received: also {wrong[:8]}")
+        if not dataset.has_ignored and (count := np.count_nonzero(layer == IGNORE)):
+            raise InputError(
+                f"{source} must hold no ignored pixels ({IGNORE}) where `has_ignored` of dataset.py is False. "
+                f"Received: {count} of them"
+            )
 
 
 def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
@@ -134,7 +137,7 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
     if sample.has_shares:
         return np.stack([resize(layer, size_hw) for layer in _read_layers(sample)], axis=-1)
     mask = read_mask(sample)
-    check_mask(mask, dataset, sample.masks[0])
+    check_mask(mask, dataset, sample.masks)
     if mask.ndim == 2:
         if dataset.has_ignored:
             mask = np.where(mask == IGNORE, np.uint8(dataset.num_layers), mask)

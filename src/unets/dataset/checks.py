@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 MAX_FAULTS_PRINTED = 50
 _MAX_NAMED = 10  # images of a note
+_LEAST_APART = 0.1  # of the usual share of object, which an unusual one differs by
 _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
 CHECK_VERSION = 5  # raise it with every change of what is checked: all is then checked again
@@ -204,7 +205,7 @@ def _check_sample(
             words = f"must have the image's size {size_hw}. Received: {mask.shape[:2]}. Resize it, or set "
             words += "source.stretch_masks=True where its proportions are the image's"
             faults.append(f"{sample.masks[0]} {words}")
-        _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
+        _collect(partial(check_mask, mask, dataset, sample.masks), faults)
         if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
             faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")
     if size_hw is None or len(faults) > num_faults:
@@ -233,7 +234,8 @@ def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Ite
     if sets:
         named = [_name_twins(twins) for twins in sets]
         across = f"{num_across} of them across groups, which leak between folds or into training"
-        yield f"{len(sets)} sets of byte-identical images, {across}: {list_some(named, count=_MAX_NAMED)}"
+        found = format_count(len(sets), "set")
+        yield f"{found} of byte-identical images, {across}: {list_some(named, count=_MAX_NAMED)}"
 
 
 def _name_twins(twins: Sequence[CheckedImage]) -> str:
@@ -252,16 +254,17 @@ def _note_classes(records: Iterable[CheckedImage], manifest: Manifest) -> Iterat
 
 def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:
     if empty := [record.id for record in records if record.share == 0]:
-        yield f"{len(empty)} empty masks: {list_some(empty, count=_MAX_NAMED)}"
+        yield f"{format_count(len(empty), 'empty mask')}: {list_some(empty, count=_MAX_NAMED)}"
     shares = {record.id: record.share for record in records if record.share}
     if not shares:
         return
     # Tukey's outer fences (Exploratory Data Analysis, 1977): three interquartile ranges beyond the quartiles.
     first, third = np.quantile(list(shares.values()), [0.25, 0.75])
-    lowest, highest = first - 3 * (third - first), third + 3 * (third - first)
+    reach = max(3 * (third - first), _LEAST_APART * third)  # objects of one size have no range
+    lowest, highest = first - reach, third + reach
     if odd := [f"{id_} ({share:.4f})" for id_, share in shares.items() if not lowest <= share <= highest]:
         named = list_some(odd, count=_MAX_NAMED)
-        yield f"{len(odd)} masks far outside the usual share of {first:.3f} to {third:.3f}: {named}"
+        yield f"{format_count(len(odd), 'mask')} far outside the usual share of {first:.3f} to {third:.3f}: {named}"
 
 
 def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
@@ -272,7 +275,8 @@ def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
     (usual, count), *_ = counts.most_common(1)
     if count >= 0.9 * len(records):
         odd = [f"{name} {size_hw}" for name, size_hw in sizes.items() if size_hw != usual]
-        yield f"{len(odd)} images are not of the usual (height, width) {usual}: {list_some(odd, count=_MAX_NAMED)}"
+        words = f"of other than the usual (height, width) {usual}: {list_some(odd, count=_MAX_NAMED)}"
+        yield f"{format_count(len(odd), 'image')} {words}"
     else:
         heights, widths = zip(*counts, strict=True)
         sides = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"

@@ -26,6 +26,8 @@ def write_dump(project: Project, manifest: Manifest, out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / "index.csv").exists():
         raise InputError(f"`--dump` must be a folder that is missing or empty. Received: {out}")
     (out / "masks").mkdir(parents=True, exist_ok=True)
+    for path in (out / "masks").glob("*.png"):  # of an earlier dump, of other images or classes
+        path.unlink()
     (out / "classes.txt").write_text("\n".join(manifest.dataset.classes) + "\n", encoding="utf-8")
     # Numbered: ids of folders hold characters that names of files cannot.
     tasks = ((sample, f"masks/{index:06d}", out.absolute()) for index, sample in enumerate(manifest.train))

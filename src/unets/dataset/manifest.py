@@ -178,7 +178,7 @@ def _describe_state(project: Project, dataset: DatasetConfig) -> dict[str, str]:
         "input": fingerprint(input=sorted(walk_files(project.input_dir))),
         "dataset": fingerprint(tables=tables, **dataset.model_dump(mode="json", include=relevant)),
         "objects": str(dataset.counts_objects),
-        "code": hash_code("data", "dataset/importers"),
+        "code": hash_code("data/*.py", "dataset/importers/*.py", "dataset/rle_csv.py"),
     }
 
 

@@ -4,6 +4,7 @@ Nothing is written before all of it was built, loaded and read back: the config 
 mask by that config, some masks pixel by pixel.
 """
 
+import ast
 import logging
 import re
 import tempfile
@@ -379,6 +380,8 @@ def _write(value: Any, width: int) -> str:
 
     def quote(match: re.Match[str]) -> str:
         inner = match[1].replace("\\\\", "\\")
-        return f'"{inner}"' if inner == match[1] else f'r"{inner}"'
+        raw = f'r"{inner}"'
+        is_same = inner != match[1] and ast.literal_eval(raw) == ast.literal_eval(match[0])  # not with other escapes
+        return raw if is_same else f'"{match[1]}"'
 
     return re.sub("'([^']*)'", quote, text)

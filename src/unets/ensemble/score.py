@@ -158,7 +158,7 @@ def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: Datas
     drawn = read_index_image(path := folder / names[0][0])
     if len(dataset.classes) == 1 and not dataset.has_ignored and not (drawn % 255).any():
         return drawn // 255, None  # as `unets mask` writes them
-    check_mask(drawn, dataset, str(path))
+    check_mask(drawn, dataset, [str(path)])
     return drawn, None
 
 

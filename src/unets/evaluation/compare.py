@@ -4,13 +4,13 @@ Only images count that are out-of-fold in both. A difference is paired (the same
 drawn over groups, so that it holds for cars, not for the views of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from unets.config import Config, list_seeds
+from unets.config import Config, is_ensemble, list_seeds
 from unets.errors import InputError
 from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores, note_part
@@ -22,9 +22,9 @@ from unets.store.runs import hash_file
 from unets.tables import Table, render_notes, render_table
 
 MAX_CHANGES = 10
-_ONE_RUN = (
-    "the difference is of two runs with one seed each, not of two configs: another seed may differ as much; `--seeds` "
-    "of `unets train` and `unets compare` has more"
+_ONE_SEED = (
+    "the difference is of one seed each, not of two configs: another seed may differ as much; `--seeds` of `unets "
+    "train` and `unets compare` has more"
 )
 
 
@@ -120,7 +120,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
         share_worse=float((differences < 0).mean()),
         changes=tuple(Change.model_validate(row) for row in changes),
         by_seed=by_seed,
-        notes=(_say_seeds(by_seed), *a.notes, *b.notes, *left_out, *note_few_groups(len(set(groups)))),
+        notes=(*_say_seeds(by_seed, name_a, name_b), *a.notes, *b.notes, *left_out, *note_few_groups(len(set(groups)))),
     )
 
 
@@ -151,6 +151,8 @@ def render_comparison(comparison: Comparison) -> str:
 def _load_runs(project: Project, metric: str, variable: str, given: str, num_seeds: int) -> list[Scores]:
     """Loads the scores of an experiment's runs with several seeds, or of what is named alone."""
     folder, slash, name = given.rstrip("/").rpartition("/")
+    if num_seeds > 1 and is_ensemble(name):
+        raise InputError(f"`--seeds` must be 1 for an ensemble, which has no seed of its own. Received: {num_seeds}")
     names = [name] if num_seeds == 1 else list_seeds(project.configs_dir, name, num_seeds)
     if slash:
         project = replace(project, models_dir=Path(folder or "/"))
@@ -178,11 +180,13 @@ def _average(runs: Sequence[Scores]) -> Scores:
     )
 
 
-def _say_seeds(by_seed: Sequence[float]) -> str:
+def _say_seeds(by_seed: Sequence[float], *names: str) -> Iterator[str]:
     if len(by_seed) == 1:
-        return _ONE_RUN
+        if not any(is_ensemble(Path(name).name) for name in names):
+            yield _ONE_SEED
+        return
     low, high = (1000 * bound for bound in (min(by_seed), max(by_seed)))
-    return (
+    yield (
         f"the difference is of {len(by_seed)} runs with other seeds of each, image by image of their means; of single "
         f"pairs it is {low:+.2f} to {high:+.2f} x 1e-3. The interval is over images, not over further seeds"
     )

@@ -41,9 +41,11 @@ def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
         for member, cost in zip(ensemble.members, costs, strict=True)
     ]
     if len(rows) > 1:
-        known, devices = [cost.training_hours for cost in costs if cost], {row[-1] for row in rows}
-        total = f"{sum(known):.2f}" if len(known) == len(rows) else "?"
-        rows.append(("all", "1.0000", str(ensemble.score), "", total, "", devices.pop() if len(devices) == 1 else ""))
+        # Not their sum: members may have started from the same run.
+        whole = find_cost(project, [member.experiment for member in ensemble.members], ensemble.folds)
+        total = f"{whole.training_hours:.2f}" if whole else "?"
+        devices = whole.devices if whole and len(whole.devices) == 1 else ("",)
+        rows.append(("all", "1.0000", str(ensemble.score), "", total, "", *devices))
     return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))
 
 

@@ -129,7 +129,9 @@ class Tracker:
                     values = {name: one[number] for name, one in series.items() if one[number] is not None}
                     is_new = epoch == epochs[-1] and drawn != known["panel"]
                     self.runs[run_dir].log(epoch, values, panel if is_new else None)
-            write_json(path, {"id": self.runs[run_dir].id, "epochs": max(epochs, default=0), "panel": drawn})
+            write_json(
+                path, {"id": self.runs[run_dir].id, "epochs": max(epochs, default=known["epochs"]), "panel": drawn}
+            )
             if read_metrics(run_dir)["is_finished"]:
                 self.runs.pop(run_dir).close()
         except list_errors() as error:

@@ -174,9 +174,9 @@ def fingerprint(**parts: Any) -> str:
 
 
 @cache
-def hash_code(*folders: str) -> str:
-    """Returns 16 hex digits that change with the modules in folders of this package, as `data`."""
-    found = [path for folder in folders for path in sorted((Path(__file__).parents[1] / folder).glob("*.py"))]
+def hash_code(*patterns: str) -> str:
+    """Returns 16 hex digits that change with the modules of this package that match patterns, as `data/*.py`."""
+    found = [path for pattern in patterns for path in sorted(Path(__file__).parents[1].glob(pattern))]
     return fingerprint(code=[hash_file(path) for path in found])
 
 

@@ -194,7 +194,7 @@ def _fit_sizes(
         found.ask("source.stretch_masks", text, "True, to stretch them")
     if near:
         text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: "
-        found.ask("source.leave_out", text + list_some(near, "; "), "patterns of these files")
+        found.ask("source.leave_out", text + list_some(near, "; "), "patterns of these files", at_imports=True)
     found.source = found.source.model_copy(update={"stretch_masks": bool(scaled)})
     return fitted
 
