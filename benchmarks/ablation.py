@@ -94,9 +94,13 @@ VARIANTS = (
             ("border", "border_bce + dice", {"border_bce": 1, "dice": 1}),
             ("focal", "focal + dice", {"focal": 1, "dice": 1}),
             ("tversky", "bce + tversky", {"bce": 1, "tversky": 1}),
-            ("lovasz", "bce / 2 + dice / 2 + lovasz", {"bce": 0.5, "dice": 0.5, "lovasz": 1}),
             ("boundary", "bce + dice + boundary / 10", {"bce": 1, "dice": 1, "boundary": 0.1}),
         )
+    ),
+    Variant(
+        name="lovasz",
+        what="loss bce / 2 + dice / 2 + lovasz, hard targets",
+        changes={"data": {"targets": "hard"}, "training": {"loss": {"bce": 0.5, "dice": 0.5, "lovasz": 1}}},
     ),
     Variant(name="no_ema", what="no mean of weights", changes={"training": {"ema": None}}),
     Variant(name="rate_1", what="encoder as fast as the decoder", changes={"training": {"encoder_rate": 1.0}}),
