@@ -119,7 +119,11 @@ def test_whatever_bit_is_flipped_the_maps_are_never_wrong(tmp_path: Path) -> Non
 @pytest.mark.parametrize("change", [{"nets": {"0": "f" * 16}}, {"size_hw": (7, 9)}, {"classes": ("cat",)}])
 def test_a_shard_of_something_else_is_replaced_by_force_alone(tmp_path: Path, change: dict[str, Any]) -> None:
     write_store(tmp_path)
+    before = read_files(tmp_path)
     with pytest.raises(InputError, match=r"00000\.zip must hold maps of .* Received: .*`unets predict` replaces them"):
+        find_missing(tmp_path, plan=[IDS[:2]], **change)  # shards beyond the plan
+    assert read_files(tmp_path) == before
+    with pytest.raises(InputError, match=r"00000\.zip must hold maps of"):
         find_missing(tmp_path, **change)
     assert open_maps(tmp_path).ids == IDS
     assert find_missing(tmp_path, force=True, **change) == [0, 1, 2] and not list_shards(tmp_path)

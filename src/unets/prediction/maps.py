@@ -255,19 +255,18 @@ class MapStore:
 
         A shard must be made where either folder lacks it, it is damaged, it holds other images than planned, or it
         comes from some of the nets only. Returns the images of these by their numbers, ascending. Raises InputError
-        where a shard is whole, but other nets made it, and `force` does not say to make it again.
+        where a shard is whole, but other nets made it, and `force` does not say to make it again; nothing is deleted
+        then.
         """
-        missing = set[int]()
+        missing, surplus = set[int](), list[Path]()
         for folder in self.folders:
-            # A worker that lost its client and still writes one of these fails at its end: nobody waits for it.
-            surplus = [path for path in list_shards(folder) if int(path.stem) >= len(plan)]
-            for path in (*folder.glob(".part-*.zip"), *surplus):
-                path.unlink(missing_ok=True)
             wrong = (i for i, samples in enumerate(plan) if not self._is_right(shard_path(folder, i), samples, force))
             missing.update(wrong)
-        for folder in self.folders:
-            for index in missing:
-                shard_path(folder, index).unlink(missing_ok=True)
+            # A worker that lost its client and still writes a part fails at its end: nobody waits for it.
+            surplus += folder.glob(".part-*.zip")
+            surplus += (path for path in list_shards(folder) if int(path.stem) >= len(plan))
+        for path in (*surplus, *(shard_path(folder, index) for folder in self.folders for index in missing)):
+            path.unlink(missing_ok=True)
         return {index: plan[index] for index in sorted(missing)}
 
     def check_made_with(self, made_with: Mapping[str, str]) -> None:
