@@ -224,7 +224,7 @@ def measure_load(input_dir: Path) -> Iterator[Row]:
 
 def pick_evenly(samples: Sequence[Sample], most: int) -> list[Sample]:
     """Picks samples spread over the whole list; all where there are fewer."""
-    return list(samples[:: max(1, len(samples) // most)][:most])
+    return list(samples[:: max(1, -(-len(samples) // most))])
 
 
 def _make_epoch(reader: PairReader, num_images: int) -> Callable[[int], None]:

@@ -141,7 +141,10 @@ def test_the_fastest_kind_that_fits(
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free_ram))
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: SimpleNamespace(free=free_disk * path.exists()))
-    assert choose_kind(num_bytes, tmp_path / "not" / "made" / "yet") == kind
+    cache_dir = tmp_path / "not" / "made" / "yet"
+    assert choose_kind(num_bytes, SIZE_HW, cache_dir) == kind
+    (cache_dir / "32x48_train_ab").mkdir(parents=True)  # a run that goes on has filled what was free
+    assert choose_kind(num_bytes, SIZE_HW, cache_dir) == ("ram" if kind == "ram" else "disk")
 
 
 def test_processes_side_by_side_share_a_cache_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,11 +133,8 @@ def join_tiles(tiles_u8: ImageU8, corners: list[Corner], size_hw: SizeHW, overla
 
 
 def _spread(side: int, tile_side: int, overlap_px: int) -> list[int]:
-    if side == tile_side:
-        return [0]
-    step = max(tile_side - overlap_px, 1)
-    count = 1 + -(-(side - tile_side) // step)
-    return [round(index * (side - tile_side) / (count - 1)) for index in range(count)]
+    gaps = -(-(side - tile_side) // (tile_side - overlap_px))
+    return [round(index * (side - tile_side) / max(gaps, 1)) for index in range(gaps + 1)]
 
 
 def _ramp(side: int, overlap_px: int) -> npt.NDArray[np.float32]:

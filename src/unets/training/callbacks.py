@@ -56,8 +56,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self.rate = self.num_images / max(time.monotonic() - self.began, 1e-9)
         shown = {key: value for key, value in logs.items() if key == "loss" or not self.scores}
         self.bar.update(num_images, self._describe(self.batches.epoch, shown | self.scores))
-        is_within = steps % self.batches.steps_per_update or batch + 1 == len(self.batches)
-        if not is_within and time.monotonic() - self.saved >= self.save_seconds:
+        is_between = steps % self.batches.steps_per_update == 0 and batch + 1 < len(self.batches)  # two updates
+        if is_between and time.monotonic() - self.saved >= self.save_seconds:
             self.progress.updates = steps // self.batches.steps_per_update
             self._save()
             self.saved = time.monotonic()

@@ -154,7 +154,7 @@ def estimate_cost(
     num_test = len(manifest.test) or dataset.num_test or 0
     learner = build_learner(experiment, dataset, updates_per_epoch=1)
     cache_bytes = measure_cache(num_train + num_pseudo, dataset, data.size_hw)
-    cache = choose_kind(cache_bytes, project.cache_dir) if data.cache == "auto" else data.cache
+    cache = choose_kind(cache_bytes, data.size_hw, project.cache_dir) if data.cache == "auto" else data.cache
     if cache == "disk":  # where the labels of every fold stay; memory holds those of one at a time
         cache_bytes += (len(folds) - 1) * measure_cache(num_pseudo, dataset, data.size_hw)
     weights = 4 * count_parameters(learner.net.variables)

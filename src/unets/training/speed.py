@@ -81,7 +81,7 @@ def measure_speed(
     predict_seconds = _time(partial(predictor, images[:1]), clock) * share
     keras.utils.clear_session()
     # Spread over all: neighbors are views of one car.
-    chosen = list(samples)[:: max(len(samples) // _MAX_IMAGES, 1)][:_MAX_IMAGES]
+    chosen = list(samples)[:: max(-(-len(samples) // _MAX_IMAGES), 1)]
     stored, cached = DiskReader(chosen, dataset, data.size_hw), ArrayReader(*draw(8, *data.size_hw, images.shape[-1]))
     augment_seconds = _time_reading(cached, experiment, 8, clock)
     return Speed(
