@@ -131,6 +131,11 @@ def test_two_that_want_the_same_cache_fill_it_once(
         check_equal(reader, manifest)
 
 
+def write_cache(folder: Path, num_bytes: int) -> None:
+    folder.mkdir(parents=True)
+    (folder / "images.npy").write_bytes(bytes(num_bytes))
+
+
 # 0.4 of the memory, then 0.8 of the disk
 @pytest.mark.parametrize(
     ("num_bytes", "free_ram", "free_disk", "kind"),
@@ -143,8 +148,12 @@ def test_the_fastest_kind_that_fits(
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: SimpleNamespace(free=free_disk * path.exists()))
     cache_dir = tmp_path / "not" / "made" / "yet"
     assert choose_kind(num_bytes, SIZE_HW, cache_dir) == kind
-    (cache_dir / "32x48_train_ab").mkdir(parents=True)  # a run that goes on has filled what was free
+    write_cache(cache_dir / "132x48_train_ab", 900)  # of other sizes, or of other images
+    write_cache(cache_dir / "32x48_first_fold0_ab", 900)
+    assert choose_kind(num_bytes, SIZE_HW, cache_dir) == kind
+    write_cache(cache_dir / "32x48_train_ab", 1)  # a run that goes on has filled it
     assert choose_kind(num_bytes, SIZE_HW, cache_dir) == ("ram" if kind == "ram" else "disk")
+    assert choose_kind(num_bytes + 1, SIZE_HW, cache_dir) == ("disk" if free_disk and num_bytes < 801 else "none")
 
 
 def test_processes_side_by_side_share_a_cache_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +161,7 @@ def test_processes_side_by_side_share_a_cache_on_disk(tmp_path: Path, monkeypatc
     cache_dir = tmp_path / "cache"
     assert choose_shared_kind(800, SIZE_HW, cache_dir) == "disk"  # however much memory is free
     assert choose_shared_kind(801, SIZE_HW, cache_dir) == "none"
-    (cache_dir / "64x48_train_ab").mkdir(parents=True)  # of another size
+    (cache_dir / "132x48_train_ab").mkdir(parents=True)  # of another size
     (cache_dir / ".32x48_train_lock").touch()
     assert choose_shared_kind(801, SIZE_HW, cache_dir) == "none"
     (cache_dir / ".part-32x48_train_ab").mkdir()  # another fills it at this moment

@@ -91,7 +91,7 @@ def open_reader(
     """
     reader = DiskReader(samples, dataset, size_hw)
     if kind == "auto":
-        kind = choose_kind(measure_cache(len(samples), dataset, size_hw), size_hw, cache_dir)
+        kind = choose_kind(measure_cache(len(samples), dataset, size_hw), size_hw, cache_dir, what)
     if kind == "none":
         return reader
     channels = {"images": dataset.num_channels, "targets": dataset.num_layers}
@@ -141,11 +141,12 @@ def measure_cache(num_samples: int, dataset: DatasetConfig, size_hw: SizeHW) -> 
     return num_samples * size_hw[0] * size_hw[1] * (dataset.num_channels + dataset.num_layers)
 
 
-def choose_kind(num_bytes: int, size_hw: SizeHW, cache_dir: Path) -> Kind:
-    """Chooses the fastest kind of cache that fits into what is free now."""
+def choose_kind(num_bytes: int, size_hw: SizeHW, cache_dir: Path, what: str = "train") -> Kind:
+    """Chooses the fastest kind of cache that fits into what is free now, or taken by such a cache already."""
     free_ram, free_disk = find_free_memory(), _find_free_disk(cache_dir)
-    fits_ram = num_bytes <= _SHARE_OF_RAM * free_ram
-    kind = "ram" if fits_ram else choose_shared_kind(num_bytes, size_hw, cache_dir)
+    held = sum(path.stat().st_size for path in cache_dir.glob(f"{size_hw[0]}x{size_hw[1]}_{what}_*/*"))
+    kind: Kind = "disk" if num_bytes <= held + _SHARE_OF_DISK * free_disk else "none"
+    kind = "ram" if num_bytes <= _SHARE_OF_RAM * free_ram else kind
     sizes = num_bytes / 2**30, free_ram / 2**30, free_disk / 2**30
     logger.info("cache: %s (%.1f GiB wanted, %.1f of memory and %.1f of disk free)", kind, *sizes)
     return kind
@@ -156,8 +157,9 @@ def choose_shared_kind(num_bytes: int, size_hw: SizeHW, cache_dir: Path) -> Kind
 
     Each would take the same free memory for its own.
     """
-    # A cache that is filled, or that one of them fills at this moment, has taken what was free for it.
-    is_begun = any(cache_dir.glob(f"*{size_hw[0]}x{size_hw[1]}_train_*/"))
+    # A cache that one of them fills at this moment has taken what was free for it.
+    name = f"{size_hw[0]}x{size_hw[1]}_train_*/"
+    is_begun = any(path for start in ("", ".part-") for path in cache_dir.glob(start + name))
     return "disk" if is_begun or num_bytes <= _SHARE_OF_DISK * _find_free_disk(cache_dir) else "none"
 
 
