@@ -93,7 +93,6 @@ def test_shares_of_a_pixel_stay_a_whole(own: Image, other: Image, split: Image, 
     image, target = copy_paste((images[0], own), (images[1], other), np.random.default_rng(seed), num_classes=2)
     assert target.sum(axis=-1, dtype=int).max() <= 256  # each of the two rounded
     assert image.min() >= 50 and image.max() <= 250
-    assert (target.astype(int) >= other * (target > 0) - 1).any() or not other.any()
 
 
 @pytest.mark.parametrize("field", ["cutmix", "copy_paste"])
@@ -118,7 +117,15 @@ def test_batches_mix_in_images_that_are_trained_on_alone_however_they_are_split(
     images, targets = read(4)
     for whole, parts in zip((images, targets), read(1), strict=True):
         assert whole.tobytes() == parts.tobytes()
+    found = set(zip(images[..., 0].ravel().tolist(), targets.ravel().tolist(), strict=True))
     if field == "cutmix":
-        assert set(np.unique(images)) == {40, 80, 160}
-        assert (images[..., :1] == targets).all()
-    assert any(len(np.unique(image)) > 1 for image in images) or field == "copy_paste"
+        assert found == {(40, 40), (80, 80), (160, 160)}
+        assert any(len(np.unique(image)) > 1 for image in images)
+        return
+    values = [40 * index for index in indices]  # of an image, and the share of its pixels that is object
+    wanted = {
+        (round(own + other / 255 * (other - own)), round(own * (1 - other / 255) + other))
+        for own in values
+        for other in values
+    }
+    assert found <= wanted and len(found) > len(values)
